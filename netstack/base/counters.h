@@ -1,0 +1,55 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace netstack {
+
+// Why a frame went no further. One table: the name is for machines, the sentence for people.
+#define NETSTACK_DROP_REASONS(X)                                                              \
+  X(kRunt, "runt", "shorter than its own Ethernet header")                                    \
+  X(kTooLong, "too-long", "longer than the port takes")                                       \
+  X(kQueueFull, "queue-full", "the receiver did not read fast enough and its queue was full") \
+  X(kPeerGone, "peer-gone", "the receiver closed its socket")                                 \
+  X(kBadOffload, "bad-offload", "a checksum was to be finished outside the frame")            \
+  X(kBadSource, "bad-source", "the source address is a group address")                        \
+  X(kHairpin, "hairpin", "the destination is behind the port the frame came from")            \
+  X(kVlanNotMember, "vlan-not-member", "tagged for a VLAN this port is not a member of")      \
+  X(kMalformed, "malformed", "a header inside the frame is cut short or contradicts itself")  \
+  X(kUnsupported, "unsupported", "a protocol this port does not carry")                       \
+  X(kLimit, "limit", "a table with a fixed limit was full")
+
+enum class DropReason : uint8_t {
+#define X(id, name, sentence) id,
+  NETSTACK_DROP_REASONS(X)
+#undef X
+      kCount,
+};
+constexpr size_t kDropReasonCount = static_cast<size_t>(DropReason::kCount);
+
+std::string_view drop_reason_name(DropReason reason);
+std::string_view drop_reason_sentence(DropReason reason);
+
+// Per port. Ingress is into the switch, egress out of it; a dropped frame is counted in `drops`
+// of the port that dropped it and not as egress.
+struct PortCounters {
+  uint64_t ingress_frames = 0;
+  uint64_t ingress_bytes = 0;
+  uint64_t egress_frames = 0;
+  uint64_t egress_bytes = 0;
+  std::array<uint64_t, kDropReasonCount> drops{};
+
+  void drop(DropReason reason, uint64_t frames = 1) {
+    drops[static_cast<size_t>(reason)] += frames;
+  }
+  uint64_t dropped(DropReason reason) const { return drops[static_cast<size_t>(reason)]; }
+  uint64_t dropped() const {
+    uint64_t sum = 0;
+    for (const uint64_t count : drops) sum += count;
+    return sum;
+  }
+};
+
+}  // namespace netstack

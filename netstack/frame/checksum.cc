@@ -1,0 +1,61 @@
+#include "netstack/frame/checksum.h"
+
+#include <bit>
+#include <cstring>
+
+namespace netstack {
+
+// Sums 8 bytes at a time in memory order and swaps once at the end: a one's-complement sum does not
+// depend on byte order (RFC 1071 §2 B). Each 64-bit word is added as two 32-bit halves, so the
+// accumulator cannot overflow for any frame we can hold. Reading 16 bits at a time as the RFC's own
+// example does costs about six times more at 1500 bytes (bench/micro, BM_checksum).
+void Checksum::add(std::span<const uint8_t> bytes) {
+  const uint8_t* at = bytes.data();
+  size_t left = bytes.size();
+  uint64_t sum = 0;
+  while (left >= 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, at, 8);
+    sum += (word >> 32U) + (word & 0xffff'ffffU);
+    at += 8;
+    left -= 8;
+  }
+  if (left > 0) {
+    uint64_t word = 0;
+    std::memcpy(&word, at, left);
+    sum += (word >> 32U) + (word & 0xffff'ffffU);
+  }
+  sum = (sum >> 32U) + (sum & 0xffff'ffffU);
+  sum = (sum >> 16U) + (sum & 0xffffU);
+  sum = (sum >> 16U) + (sum & 0xffffU);
+  sum = (sum >> 16U) + (sum & 0xffffU);
+  auto folded = static_cast<uint16_t>(sum);
+  if constexpr (std::endian::native == std::endian::little) {
+    folded = static_cast<uint16_t>(folded << 8U | folded >> 8U);
+  }
+  sum_ += folded;
+}
+
+uint16_t Checksum::finish() const {
+  uint64_t sum = sum_;
+  while (sum > 0xffff) sum = (sum >> 16U) + (sum & 0xffffU);
+  return static_cast<uint16_t>(~sum);
+}
+
+uint16_t internet_checksum(std::span<const uint8_t> bytes) {
+  Checksum sum;
+  sum.add(bytes);
+  return sum.finish();
+}
+
+bool finish_checksum(std::span<uint8_t> bytes, uint16_t checksum_start, uint16_t checksum_offset) {
+  const size_t field = size_t{checksum_start} + checksum_offset;
+  if (checksum_start >= bytes.size() || field + 2 > bytes.size()) return false;
+  uint16_t sum = internet_checksum(bytes.subspan(checksum_start));
+  if (sum == 0) sum = 0xffff;  // RFC 768: a computed zero is sent as all ones
+  bytes[field] = static_cast<uint8_t>(sum >> 8U);
+  bytes[field + 1] = static_cast<uint8_t>(sum);
+  return true;
+}
+
+}  // namespace netstack

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+#include "netstack/frame/mac.h"
+
+namespace netstack {
+
+constexpr uint16_t kEthertypeIpv4 = 0x0800;
+constexpr uint16_t kEthertypeArp = 0x0806;
+constexpr uint16_t kEthertypeVlan = 0x8100;         // IEEE 802.1Q C-TAG
+constexpr uint16_t kEthertypeServiceVlan = 0x88a8;  // IEEE 802.1Q S-TAG
+constexpr uint16_t kEthertypeIpv6 = 0x86dd;
+
+constexpr uint32_t kEthernetHeadBytes = 14;
+constexpr uint32_t kTagBytes = 4;
+constexpr uint32_t kTaggedHeadBytes = kEthernetHeadBytes + kTagBytes;
+constexpr uint32_t kFrameBytesMax = 65'535 + kTaggedHeadBytes;  // what any buffer of ours must hold
+
+// Work a sender left undone, as virtio 1.2 §5.1.6 describes it. All zero: nothing to do.
+struct Offload {
+  bool needs_checksum = false;   // VIRTIO_NET_HDR_F_NEEDS_CSUM
+  uint16_t checksum_start = 0;   // where summing begins, from the start of the frame
+  uint16_t checksum_offset = 0;  // where the sum goes, from checksum_start
+};
+
+// A frame on its way through the switch: borrowed, never owned. `body` points into the ingress
+// port's memory and is valid until Sink::receive returns; to keep a frame, copy it out.
+//
+//   head (private copy)                     body (where the sender left it)
+//   ┌─────┬─────┬───────────┬───────────┐   ┌──────────────┬─────┬──────────────┐
+//   │ dst │ src │ [802.1Q]  │ ethertype │   │ iovec        │ ... │ iovec        │
+//   └─────┴─────┴───────────┴───────────┘   └──────────────┴─────┴──────────────┘
+//   0     6     12                 14 or 18
+//
+// The head is copied so that a sender that rewrites its buffer while we look cannot make the switch
+// decide on one address and send another.
+struct alignas(64) Frame {
+  std::array<uint8_t, kTaggedHeadBytes> head{};
+  uint8_t head_bytes = 0;  // 14, or 18 with a tag
+  uint32_t bytes = 0;      // the whole frame, head included, without FCS
+  Offload offload;
+  std::span<const iovec> body;
+
+  Mac destination() const { return Mac::read(head.data()); }
+  Mac source() const { return Mac::read(head.data() + 6); }
+  bool tagged() const { return head_bytes == kTaggedHeadBytes; }
+  // The outer tag's VLAN identifier, 0 when untagged or priority-tagged. IEEE 802.1Q-2018 §9.6.
+  uint16_t vid() const {
+    return tagged() ? static_cast<uint16_t>((head[14] << 8U | head[15]) & 0x0fff) : uint16_t{0};
+  }
+  uint16_t ethertype() const {
+    return static_cast<uint16_t>(head[head_bytes - 2U] << 8U | head[head_bytes - 1U]);
+  }
+};
+static_assert(sizeof(Frame) == 64, "one frame, one cache line");
+
+// Makes a view of the `size` bytes at `data`. `body` is storage for the frame's one iovec and must
+// live as long as the frame. False: shorter than its own header (14 bytes, 18 with a tag).
+bool view_frame(const uint8_t* data, size_t size, Frame& frame, iovec& body);
+
+// Copies the whole frame to `out`, which holds at least frame.bytes, and returns the byte count.
+uint32_t copy_frame(const Frame& frame, uint8_t* out);
+
+// A burst of frames made from contiguous buffers, with the storage their bodies need.
+template <size_t kCapacity>
+class FrameBatch {
+ public:
+  bool full() const { return count_ == kCapacity; }
+  bool empty() const { return count_ == 0; }
+  // False: a runt, nothing was added.
+  bool add(const uint8_t* data, size_t size) {
+    if (!view_frame(data, size, frames_[count_], bodies_[count_])) return false;
+    ++count_;
+    return true;
+  }
+  std::span<Frame> frames() { return {frames_.data(), count_}; }
+  void clear() { count_ = 0; }
+
+ private:
+  std::array<Frame, kCapacity> frames_;
+  std::array<iovec, kCapacity> bodies_;
+  size_t count_ = 0;
+};
+
+constexpr size_t kBurstFrames = 64;  // the most frames any port hands over in one call
+
+}  // namespace netstack

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "netstack/base/counters.h"
+#include "netstack/frame/frame.h"
+
+namespace netstack {
+
+using PortId = uint32_t;  // an index: small, reused after a port has left
+
+// Takes the frames that ports bring in: the switch, or a test.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Frames are valid during the call only. May call send() of other ports, never of `ingress`.
+  virtual void receive(PortId ingress, std::span<Frame> burst) noexcept = 0;
+};
+
+// Sees every frame once, as it enters the switch; never delays or changes it.
+class Mirror {
+ public:
+  virtual ~Mirror() = default;
+  virtual void observe(PortId ingress, std::span<const Frame> burst) noexcept = 0;
+};
+
+// Anything attached to a switch: a guest's socket, the gateway, a test's memory.
+//
+//            deliver()  ──►  Sink (ingress)
+//   peer ◄─►  Port
+//            send()     ◄──  Sink (egress): length, checksum, counters, then transmit()
+//
+// A subclass brings frames in with deliver() and puts them out in transmit(). Calls take bursts,
+// never one frame, so their cost is shared.
+class Port {
+ public:
+  Port(std::string name, uint32_t frame_bytes_max);
+  virtual ~Port() = default;
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  // Frames longer than frame_bytes_max are dropped and counted, never cut; partial checksums are
+  // finished here and nowhere else.
+  void send(std::span<const Frame> burst) noexcept;
+
+  void attach(Sink& sink, PortId id);  // called by the switch
+  void detach();
+
+  PortId id() const { return id_; }
+  const std::string& name() const { return name_; }
+  const PortCounters& counters() const { return counters_; }
+
+ protected:
+  // Puts frames out and returns how many were taken, counted from the front; the rest is dropped
+  // with drop_rest_as(). Nothing may be kept by pointer.
+  virtual size_t transmit(std::span<const Frame> burst) noexcept = 0;
+  virtual DropReason drop_rest_as() const noexcept { return DropReason::kQueueFull; }
+
+  void deliver(std::span<Frame> burst) noexcept;
+  PortCounters& count() { return counters_; }
+  uint32_t frame_bytes_max() const { return frame_bytes_max_; }
+
+ private:
+  void send_run(std::span<const Frame> run) noexcept;
+  void send_finished(const Frame& frame) noexcept;
+
+  std::string name_;
+  uint32_t frame_bytes_max_;
+  Sink* sink_ = nullptr;
+  PortId id_ = 0;
+  PortCounters counters_;
+};
+
+}  // namespace netstack

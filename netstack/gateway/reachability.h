@@ -1,0 +1,38 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "netstack/gateway/reason.h"
+
+namespace netstack {
+
+// Says why the host would not, or did not, carry a packet. Asks the kernel by rtnetlink (libmnl),
+// needs no privilege and sends nothing. Facts are read when needed and never kept: a route added a
+// moment ago counts.
+class Reachability {
+ public:
+  Reachability();  // throws Error when the kernel gives no rtnetlink socket
+  ~Reachability();
+  Reachability(const Reachability&) = delete;
+  Reachability& operator=(const Reachability&) = delete;
+
+  // Looks up the route. Nothing: the kernel has one. One netlink round trip when all is well.
+  std::optional<Reason> judge_route(const IpAddress& destination);
+
+  // Why `errno_value` came back when `target` was tried.
+  Reason explain(const Target& target, int errno_value);
+
+  // The nameservers of resolv.conf, judged without sending: none, or the first without a route.
+  std::optional<Reason> judge_nameservers();
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+// "10.0.2.15 → 8.8.8.8 icmp echo: no route: <fact>. The guest is told "Destination Net
+// Unreachable". Try: <cure>." — the one line of the log.
+std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason);
+
+}  // namespace netstack

@@ -1,0 +1,77 @@
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "netstack/base/clock.h"
+#include "netstack/base/fd.h"
+
+namespace netstack {
+
+// One LAN, one loop, one thread. Each tick: wait → handlers of ready descriptors → timers →
+// end-of-tick work, in this order.
+//
+//   ┌─► epoll_wait ─► on_ready(fd) … ─► timers due ─► at_end_of_tick … ─┐
+//   └────────────────────────────────────────────────────────────────────┘
+//
+// Handlers take a bounded amount of work each (a budget of frames), so nobody starves. Descriptors
+// are level-triggered: what a handler leaves comes back next tick. Any of the calls below may be
+// made from inside any handler.
+class Loop {
+ public:
+  using Handler = std::function<void()>;
+  using ReadyHandler = std::function<void(uint32_t epoll_events)>;
+  using TimerId = uint64_t;  // never reused; 0 is never given
+
+  explicit Loop(Clock& clock);  // throws Error when the kernel gives no epoll descriptor
+  ~Loop();
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  Clock& clock() { return clock_; }
+
+  // The descriptor stays the caller's, who forgets it before closing it. Throws Error.
+  void watch(int fd, uint32_t epoll_events, ReadyHandler on_ready);
+  void rewatch(int fd, uint32_t epoll_events);  // other events, same handler
+  void forget(int fd);
+
+  TimerId at(uint64_t deadline_ns, Handler handler);  // on Clock::monotonic_ns
+  TimerId after(uint64_t delay_ns, Handler handler);
+  void cancel(TimerId id);  // unknown or past: nothing happens
+
+  // Runs once, when this tick ends (or the next one, if called from end-of-tick work).
+  void at_end_of_tick(Handler handler);
+
+  void run();  // until stop()
+  void stop() { running_ = false; }
+  void tick(int64_t wait_ns_max);  // one turn; -1 waits for ever
+
+ private:
+  struct Watch {
+    int fd;
+    bool live = true;
+    ReadyHandler on_ready;
+  };
+
+  int wait_ms(int64_t wait_ns_max);
+  void run_timers();
+  void run_end_of_tick();
+
+  Clock& clock_;
+  Fd epoll_;
+  std::unordered_map<int, std::unique_ptr<Watch>> watches_;
+  std::vector<std::unique_ptr<Watch>> forgotten_;  // freed when the tick that forgot them is over
+  std::map<std::pair<uint64_t, TimerId>, Handler> timers_;  // by deadline
+  std::unordered_map<TimerId, uint64_t> deadlines_;
+  std::vector<Handler> end_of_tick_;
+  TimerId timer_next_ = 1;
+  bool running_ = false;
+};
+
+}  // namespace netstack
