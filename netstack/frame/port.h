@@ -47,6 +47,8 @@ class Port {
 
   void attach(Sink& sink, PortId id);  // called by the switch
   void detach();
+  // Also for the switch, which counts here the frames from this port that it decided to drop.
+  void count_drop(DropReason reason, uint64_t frames = 1) { counters_.drop(reason, frames); }
 
   PortId id() const { return id_; }
   const std::string& name() const { return name_; }
