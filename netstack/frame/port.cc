@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "netstack/base/check.h"
-#include "netstack/frame/checksum.h"
+#include "netstack/base/checksum.h"
 
 namespace netstack {
 

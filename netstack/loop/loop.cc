@@ -64,6 +64,10 @@ void Loop::cancel(TimerId id) {
   deadlines_.erase(found);
 }
 
+uint64_t Loop::next_deadline_ns() const {
+  return timers_.empty() ? UINT64_MAX : timers_.begin()->first.first;
+}
+
 void Loop::at_end_of_tick(Handler handler) {
   end_of_tick_.push_back(std::move(handler));
 }
@@ -77,9 +81,8 @@ void Loop::run() {
 int Loop::wait_ms(int64_t wait_ns_max) {
   if (!end_of_tick_.empty()) return 0;
   int64_t wait_ns = wait_ns_max;
-  if (!timers_.empty()) {
+  if (const uint64_t deadline_ns = next_deadline_ns(); deadline_ns != UINT64_MAX) {
     const uint64_t now_ns = clock_.monotonic_ns();
-    const uint64_t deadline_ns = timers_.begin()->first.first;
     const int64_t until_ns =
         deadline_ns > now_ns ? static_cast<int64_t>(deadline_ns - now_ns) : int64_t{0};
     wait_ns = wait_ns < 0 ? until_ns : std::min(wait_ns, until_ns);

@@ -14,8 +14,9 @@ class PortHost {
   virtual ~PortHost() = default;
   // Attaches the port to the switch. Null when the LAN is full: the port is already destroyed.
   virtual Port* add(std::unique_ptr<Port> port) = 0;
-  // Detaches now, destroys when the tick is over. `why` is a sentence for the log when the peer
-  // broke a rule, empty when it simply left.
+  // Detaches and destroys the port when the tick is over: it may be in the middle of a burst now.
+  // Until then it takes no frames. `why` is a sentence for the log when the peer broke a rule,
+  // empty when it simply left. Asking twice is asking once.
   virtual void remove(Port& port, std::string_view why) = 0;
 };
 

@@ -1,4 +1,4 @@
-#include "netstack/frame/checksum.h"
+#include "netstack/base/checksum.h"
 
 #include <bit>
 #include <cstring>
@@ -7,8 +7,9 @@ namespace netstack {
 
 // Sums 8 bytes at a time in memory order and swaps once at the end: a one's-complement sum does not
 // depend on byte order (RFC 1071 §2 B). Each 64-bit word is added as two 32-bit halves, so the
-// accumulator cannot overflow for any frame we can hold. Reading 16 bits at a time as the RFC's own
-// example does costs about six times more at 1500 bytes (bench/micro, BM_checksum).
+// accumulator cannot overflow for any frame we can hold. At 1500 bytes this takes 42 ns (g++ 12) or
+// 32 ns (clang 14); the RFC's loop of 16-bit words takes 220 ns wherever the compiler fails to turn
+// it into vector code, which only g++ at -O3 does (51 ns). bench/micro.cc has both.
 void Checksum::add(std::span<const uint8_t> bytes) {
   const uint8_t* at = bytes.data();
   size_t left = bytes.size();

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "netstack/wire/bytes.h"
+#include "netstack/wire/ip_address.h"
+
+namespace netstack {
+
+// Message types, RFC 2132 §9.6. A message may carry a value that has no name here.
+enum class DhcpType : uint8_t {
+  kDiscover = 1,
+  kOffer = 2,
+  kRequest = 3,
+  kDecline = 4,
+  kAck = 5,
+  kNak = 6,
+  kRelease = 7,
+  kInform = 8,
+};
+
+constexpr size_t kDhcpHeadBytes = 240;        // BOOTP's fixed part and the magic cookie
+constexpr size_t kDhcpMessageBytesMin = 300;  // RFC 1542 §2.1: what BOOTP relays may insist on
+constexpr size_t kDhcpHostnameBytesMax = 63;  // of those we write: one label, RFC 1035 §2.3.4
+
+// A DHCP message: RFC 2131 §2, figure 1, and the options of RFC 2132 a lease is made of.
+struct Dhcp {
+  DhcpType type = DhcpType::kDiscover;
+  bool from_server = false;  // op: BOOTREPLY
+  bool broadcast = false;    // flags: the client cannot take unicast yet
+  uint32_t xid = 0;
+  MacOctets client_mac{};
+  IpAddress client_ip{};                    // ciaddr
+  IpAddress your_ip{};                      // yiaddr
+  std::optional<IpAddress> requested_ip{};  // option 50
+  std::optional<IpAddress> server_id{};     // 54
+  std::optional<IpAddress> subnet_mask{};   // 1
+  std::optional<IpAddress> router{};        // 3, the first
+  std::optional<IpAddress> dns{};           // 6, the first
+  std::optional<uint32_t> lease_seconds{};  // 51
+  std::string_view hostname{};              // 12, any bytes: a view of the message
+};
+
+// `message` is the UDP payload. Nothing: cut short, not for Ethernet, no magic cookie, no message
+// type, or an option that leaves the message. An option of a wrong length counts as absent; the
+// overloaded `sname` and `file` fields (option 52) are not read.
+std::optional<Dhcp> parse_dhcp(std::span<const uint8_t> message);
+
+// A UDP payload of at least kDhcpMessageBytesMin. A longer hostname is cut.
+std::vector<uint8_t> make_dhcp(const Dhcp& dhcp);
+
+}  // namespace netstack
