@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 
+#include "netstack/gateway/host_facts.h"
 #include "netstack/gateway/reason.h"
 
 namespace netstack {
@@ -12,7 +13,8 @@ namespace netstack {
 // moment ago counts.
 class Reachability {
  public:
-  Reachability();  // throws Error when the kernel gives no rtnetlink socket
+  // Throws Error when the kernel gives no rtnetlink socket.
+  explicit Reachability(HostSources sources = {});
   ~Reachability();
   Reachability(const Reachability&) = delete;
   Reachability& operator=(const Reachability&) = delete;
@@ -20,11 +22,19 @@ class Reachability {
   // Looks up the route. Nothing: the kernel has one. One netlink round trip when all is well.
   std::optional<Reason> judge_route(const IpAddress& destination);
 
-  // Why `errno_value` came back when `target` was tried.
-  Reason explain(const Target& target, int errno_value);
+  // Whether the host permits ping sockets of the IP version.
+  std::optional<Reason> judge_ping(bool v6);
 
-  // The nameservers of resolv.conf, judged without sending: none, or the first without a route.
+  // Why `errno_value` came back when `target` was tried. `syscall`, "sendto" say, is named when the
+  // facts do not explain it.
+  Reason explain(const Target& target, int errno_value, std::string_view syscall = {});
+
+  // The nameservers of resolv.conf, judged without sending: a reason when none is named or none of
+  // them has a route (then it is that of the first).
   std::optional<Reason> judge_nameservers();
+
+  // All that is known about one destination, for those who judge more than this class does.
+  HostFacts facts(const IpAddress& destination);
 
  private:
   class Impl;

@@ -8,21 +8,24 @@
 
 namespace netstack {
 
-// Every way a destination can be out of reach that the gateway can tell apart. causes.cc holds the
-// one table with a row for each: extend both together.
+// Every way a destination can be out of reach that the gateway can tell apart. A new one is a name
+// here and its row in causes.cc, which holds ids, titles and ICMP answers and refuses to compile
+// without it; judge.cc then says when it is the case.
 enum class Cause : uint8_t {
-  kOnlyLoopback,       // this network namespace has no link but "lo"
-  kNoDefaultRoute,     // links and routes exist, none leads there
-  kIpv6Only,           // no IPv4 route at all, IPv6 works
-  kRouteUnreachable,   // an "unreachable" route
-  kRouteProhibit,      // a "prohibit" route
-  kRouteBlackhole,     // a "blackhole" route
-  kPingNotPermitted,   // ping_group_range does not hold our groups
-  kNoNameserver,       // resolv.conf is missing or names no server
-  kNameserverRefuses,  // nobody listens at the nameserver
-  kNameserverSilent,   // the nameserver did not answer in time
-  kNoAnswer,           // a route exists, the packet left, nothing came back (doctor only)
-  kUnknown,            // the host refused with an errno no rule explains
+  kOnlyLoopback,        // this network namespace has no link but "lo"
+  kNoDefaultRoute,      // links and routes exist, none leads there
+  kIpv6Only,            // no IPv4 route at all, IPv6 works
+  kRouteUnreachable,    // an "unreachable" route
+  kRouteProhibit,       // a "prohibit" route
+  kRouteBlackhole,      // a "blackhole" route
+  kPingNotPermitted,    // ping_group_range holds none of our groups
+  kNoNameserver,        // resolv.conf is missing or names no server
+  kNameserverUnrouted,  // the host has no route to its nameserver
+  kNameserverRefuses,   // nobody listens at the nameserver
+  kNameserverSilent,    // the nameserver did not answer in time
+  kRefusedOnPath,       // the packet left, an ICMP error came back for it
+  kNoAnswer,            // a route exists, the packet left, nothing came back (doctor only)
+  kUnknown,             // the host refused with an errno no rule explains
   kCount,
 };
 
@@ -42,8 +45,8 @@ struct CauseRow {
 };
 const CauseRow& cause_row(Cause cause);
 
-// What a destination's unreachability comes to: facts and cure are whole sentences without their
-// full stop, written for the case at hand.
+// What a destination's unreachability comes to: fact and cure are whole sentences without their
+// full stop, written for the case at hand. A fact names only what was found; `cure` may be empty.
 struct Reason {
   Cause cause = Cause::kUnknown;
   int errno_value = 0;

@@ -1,0 +1,350 @@
+#include "netstack/gateway/gateway.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "netstack/base/check.h"
+#include "netstack/wire/bytes.h"
+#include "netstack/wire/icmp.h"
+#include "netstack/wire/ipv4.h"
+#include "netstack/wire/ipv6.h"
+#include "netstack/wire/tcp.h"
+#include "netstack/wire/udp.h"
+
+namespace netstack {
+
+namespace {
+
+constexpr uint16_t kPortTftp = 69;
+constexpr uint16_t kPortDhcpv6Server = 547;
+constexpr uint8_t kCodeProtocolUnreachable = 2;  // RFC 792
+constexpr uint8_t kCodePortUnreachable = 3;      // RFC 792
+constexpr uint8_t kCodePortUnreachable6 = 4;     // RFC 4443 §3.1
+constexpr uint8_t kCodeHostUnreachable = 1;      // RFC 792
+constexpr uint8_t kCodeAddressUnreachable6 = 3;  // RFC 4443 §3.1
+constexpr uint8_t kCodeUnknownNextHeader6 = 1;   // of a parameter problem, RFC 4443 §3.4
+
+// The MAC address libslirp gives one of its own addresses: 52:55 and the IPv4 address, or 52:56 and
+// the last four bytes of the IPv6 address.
+Mac engine_mac(const IpAddress& address) {
+  const uint8_t* tail = address.octets.data() + (address.v6 ? 12 : 0);
+  return {
+      {0x52, static_cast<uint8_t>(address.v6 ? 0x56 : 0x55), tail[0], tail[1], tail[2], tail[3]}};
+}
+
+bool is_link_local6(const IpAddress& address) {
+  return address.v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0U) == 0x80U;
+}
+
+// Router and neighbour discovery, RFC 4861 §4.
+bool is_discovery(const GuestPacket& packet) {
+  return packet.protocol == kProtocolIcmpv6 && packet.v6() && !packet.transport.empty() &&
+         packet.transport[0] >= kIcmpv6RouterSolicitation && packet.transport[0] <= kIcmpv6Redirect;
+}
+
+}  // namespace
+
+Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
+    : Port("gateway", kFrameBytesMax),
+      loop_(loop),
+      network_(config.network),
+      gateway4_(config.network.gateway()),
+      verdicts_(reachability_),
+      reasons_(log),
+      echo_(loop, {.on_reply = [this](const EchoReply& reply) { on_echo_reply(reply); },
+                   .on_error = [this](const EchoError& error) { on_echo_error(error); }}),
+      engine_(
+          loop, config, log,
+          [this](std::span<const uint8_t> frame, int connect_errno, int send_errno) {
+            on_engine_frame(frame, connect_errno, send_errno);
+          },
+          [this] { schedule_flush(); }) {}
+
+Gateway::~Gateway() = default;
+
+bool Gateway::is_ours(const IpAddress& address) const {
+  return address == own_address(address.v6) || is_nameserver(address) || is_link_local6(address);
+}
+
+bool Gateway::is_nameserver(const IpAddress& address) const {
+  return address == (address.v6 ? GatewayNetwork::nameserver6() : network_.nameserver());
+}
+
+bool Gateway::is_ours(const Mac& mac) const {
+  return mac == engine_mac(gateway4_) || mac == engine_mac(network_.nameserver()) ||
+         mac == engine_mac(gateway6_) || mac == engine_mac(GatewayNetwork::nameserver6());
+}
+
+size_t Gateway::transmit(std::span<const Frame> burst) noexcept {
+  thread_local std::array<uint8_t, kFrameBytesMax> scratch;
+  for (const Frame& frame : burst) {
+    // A flooded frame for somebody else: libslirp would not notice and translate it.
+    if (!frame.destination().is_group() && !is_ours(frame.destination())) continue;
+    if (frame.vid() != 0) {
+      count_drop(DropReason::kVlanNotMember);
+      continue;
+    }
+    uint32_t bytes = copy_frame(frame, scratch.data());
+    if (frame.tagged()) {  // a priority tag says nothing about the network: take it off
+      std::copy(scratch.data() + kTaggedHeadBytes - 2, scratch.data() + bytes,
+                scratch.data() + kEthernetHeadBytes - 2);
+      bytes -= kTagBytes;
+    }
+    take({scratch.data(), bytes});
+  }
+  return burst.size();
+}
+
+// --- in: a guest's frame ------------------------------------------------------------------------
+
+void Gateway::take(std::span<uint8_t> frame) {
+  const uint16_t ethertype = read_u16(&frame[12]);
+  if (ethertype == kEthertypeArp) return engine_.input(frame);
+  if (ethertype != kEthertypeIpv4 && ethertype != kEthertypeIpv6) {
+    return count_drop(DropReason::kUnsupported);
+  }
+  const auto packet = parse_guest_packet(frame);
+  if (!packet) return count_drop(DropReason::kMalformed);
+  if (concerns_us(*packet)) take_packet(*packet, frame);
+}
+
+void Gateway::take_packet(const GuestPacket& packet, std::span<uint8_t> frame) {
+  switch (packet.protocol) {
+    case kProtocolIcmp:
+      if (packet.v6()) break;
+      return take_icmp(packet, frame);
+    case kProtocolIcmpv6:
+      if (!packet.v6()) break;
+      return take_icmp(packet, frame);
+    case kProtocolTcp:
+      return take_tcp(packet, frame);
+    case kProtocolUdp:
+      return take_udp(packet, frame);
+    default:
+      break;
+  }
+  count_drop(DropReason::kUnsupported);
+  answer_error(packet, kIcmpUnreachable, kCodeProtocolUnreachable, kIcmpv6ParameterProblem,
+               kCodeUnknownNextHeader6);
+}
+
+// What a guest says to a group is carried no further than the LAN. Two things in it are for us:
+// DHCP and the discovery of neighbours and routers. The rest (mDNS, IGMP, MLD, …) is not addressed
+// to us, so leaving it is no drop.
+bool Gateway::concerns_us(const GuestPacket& packet) const {
+  if (!packet.destination.is_multicast() && !network_.is_broadcast(packet.destination)) return true;
+  if (packet.fragment) return false;
+  if (packet.protocol == kProtocolIcmpv6) return is_discovery(packet);
+  const uint16_t dhcp = packet.v6() ? kPortDhcpv6Server : kPortDhcpServer;
+  return packet.protocol == kProtocolUdp && packet.transport.size() >= kUdpHeadBytes &&
+         read_u16(&packet.transport[2]) == dhcp;
+}
+
+// Neighbour and router discovery, and echo of the gateway's own addresses, are the engine's. Every
+// other ICMP message stays out of it.
+void Gateway::take_icmp(const GuestPacket& packet, std::span<uint8_t> frame) {
+  const bool discovery =
+      packet.v6() && !packet.transport.empty() && packet.transport[0] >= kIcmpv6RouterSolicitation;
+  if (is_ours(packet.destination) || discovery) return engine_.input(frame);
+  if (packet.fragment) return take_fragment(packet);
+  request_echo(packet);
+}
+
+void Gateway::take_fragment(const GuestPacket& packet) {
+  const auto header = parse_ipv4(packet.ip);
+  check(header.has_value(), "a parsed packet parses");
+  const auto whole = reassembler_.add(*header, packet.ip, loop_.clock().monotonic_ns());
+  if (!whole) return;
+  std::vector<uint8_t> copy(whole->begin(), whole->end());
+  GuestPacket joined = packet;
+  joined.fragment = false;
+  joined.first = true;
+  joined.ip = copy;
+  joined.transport = joined.ip.subspan(kIpv4HeadBytes);
+  request_echo(joined);
+}
+
+void Gateway::request_echo(const GuestPacket& packet) {
+  const auto echo = parse_icmp_echo(packet.transport, packet.v6());
+  if (!echo || echo->reply) return count_drop(DropReason::kUnsupported);
+  const bool sound =
+      packet.v6() ? icmpv6_checksum_valid(packet.source, packet.destination, packet.transport)
+                  : icmp_checksum_valid(packet.transport);
+  if (!sound) return count_drop(DropReason::kMalformed);
+  if (!admit(packet, {Protocol::kIcmpEcho, packet.destination, 0})) return;
+  echo_.request({.path = packet.path,
+                 .guest = packet.source,
+                 .destination = packet.destination,
+                 .id = echo->id,
+                 .seq = echo->seq,
+                 .ttl = static_cast<uint8_t>(packet.hop_limit - 1),
+                 .payload = echo->payload,
+                 .packet = packet.ip});
+}
+
+// TCP is not fragmented by any sender that means well, and a fragment can hide the urgent flag from
+// clear_urgent: libslirp copies urgent data without looking how much there is.
+void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
+  if (packet.fragment) return count_drop(DropReason::kUnsupported);
+  const auto tcp = parse_tcp(packet.transport);
+  if (!tcp) return count_drop(DropReason::kMalformed);
+  const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
+  const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
+  if (opening && !admit(packet, target)) return;
+  clear_urgent(packet.transport);
+  engine_.input(frame);
+}
+
+void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
+  if (!packet.first) {  // later fragments follow the first one's judgement by address
+    if (admit(packet, {Protocol::kUdp, packet.destination, 0})) engine_.input(frame);
+    return;
+  }
+  if (packet.transport.size() < kUdpHeadBytes) return count_drop(DropReason::kMalformed);
+  const Target target{Protocol::kUdp, packet.destination, read_u16(&packet.transport[2])};
+  if (target.address.is_multicast() || network_.is_broadcast(target.address)) {
+    return engine_.input(frame);  // DHCP: concerns_us() let nothing else pass
+  }
+  if (is_ours(target.address) && target.port == kPortTftp) {  // there is no TFTP server here
+    return answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
+                        kCodePortUnreachable6);
+  }
+  if (admit(packet, target) && admit_query(packet, target)) engine_.input(frame);
+}
+
+// --- judgement ----------------------------------------------------------------------------------
+
+// Whether a packet may go on to where it is addressed; otherwise it has been answered.
+bool Gateway::admit(const GuestPacket& packet, const Target& target) {
+  if (is_ours(target.address)) return true;
+  if (network_.contains(target.address)) {  // a neighbour of the guest, not ours to reach
+    answer_error(packet, kIcmpUnreachable, kCodeHostUnreachable, kIcmpv6Unreachable,
+                 kCodeAddressUnreachable6);
+    return false;
+  }
+  if (packet.hop_limit <= 1) {
+    answer_error(packet, kIcmpTimeExceeded, 0, kIcmpv6TimeExceeded, 0);
+    return false;
+  }
+  if (const auto& reason = verdicts_.judge(target.address, loop_.clock().monotonic_ns())) {
+    refuse(packet, target, *reason);
+    return false;
+  }
+  return true;
+}
+
+// The DNS address stands for the host's nameserver and for nothing else.
+bool Gateway::admit_query(const GuestPacket& packet, const Target& target) {
+  const IpAddress nameserver = packet.v6() ? GatewayNetwork::nameserver6() : network_.nameserver();
+  if (target.address != nameserver) return true;
+  if (target.port != kPortDns) {
+    answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
+                 kCodePortUnreachable6);
+    return false;
+  }
+  const auto& reason = verdicts_.judge_nameservers(loop_.clock().monotonic_ns());
+  if (!reason) return true;
+  refuse(packet, target, *reason);
+  return false;
+}
+
+void Gateway::refuse(const GuestPacket& packet, const Target& target, const Reason& reason) {
+  reasons_.say(packet.source, target, reason);
+  const IcmpAnswer& answer = cause_row(reason.cause).answer;
+  answer_error(packet, kIcmpUnreachable, answer.code4, kIcmpv6Unreachable, answer.code6);
+}
+
+void Gateway::answer_error(const GuestPacket& packet, uint8_t type4, uint8_t code4, uint8_t type6,
+                           uint8_t code6) {
+  if (!may_answer_with_error(packet.ip)) return;
+  const bool v6 = packet.v6();
+  stage_packet(packet.path, make_icmp_error(own_address(v6), packet.source, v6 ? type6 : type4,
+                                            v6 ? code6 : code4, 0, packet.ip));
+}
+
+// --- out: echo ----------------------------------------------------------------------------------
+
+void Gateway::on_echo_reply(const EchoReply& reply) {
+  const auto hops_left = static_cast<uint8_t>(std::max(1, reply.ttl - 1));
+  std::vector<uint8_t> packet =
+      make_icmp_echo(reply.from, reply.guest, hops_left, true, reply.id, reply.seq, reply.payload);
+  if (reply.guest.v6 || packet.size() <= kMtu) return stage_packet(reply.path, packet);
+  auto header = parse_ipv4(packet);
+  check(header.has_value(), "a packet we made parses");
+  header->id = ++ip_id_;
+  write_ipv4(*header, packet.data());
+  for (const auto& piece : fragment_ipv4(packet, kMtu)) stage_packet(reply.path, piece);
+}
+
+void Gateway::on_echo_error(const EchoError& error) {
+  if (error.router) {  // somebody on the way: their words, under their name
+    stage_packet(error.path, make_icmp_error(*error.router, error.guest, error.icmp_type,
+                                             error.icmp_code, error.icmp_rest, error.quoted));
+    return;
+  }
+  const Target target{Protocol::kIcmpEcho, error.destination, 0};
+  const Reason reason = reachability_.explain(target, error.errno_value);
+  reasons_.say(error.guest, target, reason);
+  const IcmpAnswer& answer = cause_row(reason.cause).answer;
+  const bool v6 = error.guest.v6;
+  stage_packet(error.path, make_icmp_error(own_address(v6), error.guest,
+                                           v6 ? kIcmpv6Unreachable : kIcmpUnreachable,
+                                           v6 ? answer.code6 : answer.code4, 0, error.quoted));
+}
+
+// --- out: the engine ----------------------------------------------------------------------------
+
+void Gateway::on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno) {
+  if (connect_errno != 0 && rework_reset(frame, connect_errno)) return;
+  if (rework_error(frame, send_errno)) return;
+  stage(frame);
+}
+
+// --- to the guests ------------------------------------------------------------------------------
+
+void Gateway::stage_packet(const ReturnPath& path, std::span<const uint8_t> packet) {
+  std::vector<uint8_t> frame(kEthernetHeadBytes);
+  path.guest.write(frame.data());
+  path.gateway.write(frame.data() + 6);
+  const bool v6 = (packet[0] >> 4U) == 6;
+  write_u16(&frame[12], v6 ? kEthertypeIpv6 : kEthertypeIpv4);
+  frame.insert(frame.end(), packet.begin(), packet.end());
+  stage(frame);
+  schedule_flush();
+}
+
+void Gateway::stage(std::span<const uint8_t> frame) {
+  if (staged_bytes_.size() + frame.size() > kStagedBytesMax) {
+    return count_drop(DropReason::kQueueFull);
+  }
+  staged_bytes_.insert(staged_bytes_.end(), frame.begin(), frame.end());
+  staged_ends_.push_back(static_cast<uint32_t>(staged_bytes_.size()));
+}
+
+void Gateway::schedule_flush() {
+  if (flush_scheduled_) return;
+  flush_scheduled_ = true;
+  loop_.at_end_of_tick([this] { flush(); });
+}
+
+// One fill for everything this tick brought, then the frames, in bursts.
+void Gateway::flush() {
+  flush_scheduled_ = false;
+  engine_.end_tick();
+  FrameBatch<kBurstFrames> batch;
+  uint32_t start = 0;
+  for (const uint32_t end : staged_ends_) {
+    batch.add(staged_bytes_.data() + start, end - start);
+    start = end;
+    if (batch.full()) {
+      deliver(batch.frames());
+      batch.clear();
+    }
+  }
+  deliver(batch.frames());
+  staged_bytes_.clear();
+  staged_ends_.clear();
+}
+
+}  // namespace netstack

@@ -1,0 +1,130 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <tuple>
+#include <unordered_map>
+#include <vector>
+
+#include "netstack/base/log.h"
+#include "netstack/frame/port.h"
+#include "netstack/gateway/echo.h"
+#include "netstack/gateway/fragments.h"
+#include "netstack/gateway/gateway_config.h"
+#include "netstack/gateway/guest_packet.h"
+#include "netstack/gateway/reachability.h"
+#include "netstack/gateway/slirp_engine.h"
+#include "netstack/loop/loop.h"
+
+namespace netstack {
+
+// What the kernel said of a destination, remembered for a moment so that a stream of packets does
+// not become a stream of route lookups.
+class RouteVerdicts {
+ public:
+  static constexpr size_t kEntriesMax = 1024;  // all are forgotten when one more would not fit
+  static constexpr uint64_t kAge_ns_max = kSecond_ns;
+
+  explicit RouteVerdicts(Reachability& reachability) : reachability_(reachability) {}
+  const std::optional<Reason>& judge(const IpAddress& destination, uint64_t now_ns);
+  const std::optional<Reason>& judge_nameservers(uint64_t now_ns);
+
+ private:
+  struct Entry {
+    uint64_t judged_ns;
+    std::optional<Reason> reason;
+  };
+  struct Hash {
+    size_t operator()(const IpAddress& address) const;
+  };
+  Reachability& reachability_;
+  std::unordered_map<IpAddress, Entry, Hash> entries_;
+  std::optional<Entry> nameservers_;
+};
+
+// Each flow and cause once.
+class ReasonLog {
+ public:
+  static constexpr size_t kRememberedMax = 4096;  // then the oldest memory goes: lines may repeat
+
+  explicit ReasonLog(Log& log) : log_(log) {}
+  void say(const IpAddress& guest, const Target& target, const Reason& reason);
+
+ private:
+  Log& log_;
+  std::set<std::tuple<IpAddress, Protocol, IpAddress, uint16_t, Cause>> said_;
+};
+
+// The guests' way out: a port of the switch behind which lie DHCP, DNS and the host's network.
+//
+//   switch ─► transmit ─┬─ ICMP echo to elsewhere ───► EchoProxy ─► ping sockets
+//                       ├─ no route, TTL used up, … ─► ICMP error, and a line that says why
+//                       └─ everything else ──────────► SlirpEngine ─► host sockets
+//   switch ◄─ deliver, once per tick ◄── staged frames of all three
+//
+// The gateway looks at every packet before libslirp does, so that libslirp never meets what it
+// handles badly: external ICMP, urgent data, TCP in fragments, TFTP, tags, destinations without a
+// route.
+class Gateway final : public Port {
+ public:
+  static constexpr size_t kStagedBytesMax = size_t{8} << 20U;  // for guests, within one tick
+  static constexpr size_t kMtu = 1500;
+
+  Gateway(Loop& loop, const GatewayConfig& config, Log& log);  // throws Error
+  ~Gateway() override;
+
+ private:
+  size_t transmit(std::span<const Frame> burst) noexcept override;
+
+  // The way of a guest's frame. `frame` is whole, untagged and ours to change.
+  void take(std::span<uint8_t> frame);
+  bool concerns_us(const GuestPacket& packet) const;
+  void take_packet(const GuestPacket& packet, std::span<uint8_t> frame);
+  void take_icmp(const GuestPacket& packet, std::span<uint8_t> frame);
+  void take_fragment(const GuestPacket& packet);
+  void take_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
+  void take_udp(const GuestPacket& packet, std::span<uint8_t> frame);
+  void request_echo(const GuestPacket& packet);
+  bool admit(const GuestPacket& packet, const Target& target);  // false: answered already
+  bool admit_query(const GuestPacket& packet, const Target& target);
+
+  // Answers.
+  void refuse(const GuestPacket& packet, const Target& target, const Reason& reason);
+  void answer_error(const GuestPacket& packet, uint8_t type4, uint8_t code4, uint8_t type6,
+                    uint8_t code6);
+  void on_echo_reply(const EchoReply& reply);
+  void on_echo_error(const EchoError& error);
+  void on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno);
+  bool rework_error(std::span<const uint8_t> frame, int send_errno);
+  bool rework_reset(std::span<const uint8_t> frame, int connect_errno);
+  void say_nameserver_refuses(const IpAddress& guest, const Target& target);
+  void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet);
+  void stage(std::span<const uint8_t> frame);
+  void schedule_flush();
+  void flush();
+
+  bool is_ours(const Mac& mac) const;
+  bool is_ours(const IpAddress& address) const;
+  bool is_nameserver(const IpAddress& address) const;
+  const IpAddress& own_address(bool v6) const { return v6 ? gateway6_ : gateway4_; }
+
+  Loop& loop_;
+  GatewayNetwork network_;
+  IpAddress gateway4_;
+  IpAddress gateway6_ = GatewayNetwork::gateway6();
+  Reachability reachability_;
+  RouteVerdicts verdicts_;
+  ReasonLog reasons_;
+  Reassembler reassembler_;
+  EchoProxy echo_;
+  SlirpEngine engine_;
+  std::vector<uint8_t> staged_bytes_;
+  std::vector<uint32_t> staged_ends_;  // where each staged frame ends
+  bool flush_scheduled_ = false;
+  uint16_t ip_id_ = 0;
+};
+
+}  // namespace netstack

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "netstack/gateway/reason.h"
+#include "netstack/wire/ip_address.h"
+
+namespace netstack {
+
+// The guests' networks. IPv4, with the default 10.0.2.0/24:
+//
+//   10.0.2.2   gateway; stands for the host's loopback
+//   10.0.2.3   DNS; stands for the first nameserver of resolv.conf
+//   10.0.2.15  first lease, 16 of them
+//
+// IPv6 is fec0::/64 with gateway fec0::2 and DNS fec0::3, as QEMU's own user network has it.
+struct GatewayNetwork {
+  IpAddress network = IpAddress::v4(0x0a000200);
+  uint8_t prefix_bits = 24;
+
+  // "10.0.2.0/24". Throws Error unless it is an IPv4 network of /8 to /27 with no host bits set.
+  static GatewayNetwork parse(std::string_view cidr);
+
+  uint32_t netmask() const { return 0xffff'ffffU << (32U - prefix_bits); }
+  IpAddress host(uint32_t number) const { return IpAddress::v4(network.v4_bits() + number); }
+  IpAddress gateway() const { return host(2); }
+  IpAddress nameserver() const { return host(3); }
+  IpAddress first_lease() const { return host(15); }
+  bool contains(const IpAddress& address) const {
+    return !address.v6 && (address.v4_bits() & netmask()) == network.v4_bits();
+  }
+  bool is_broadcast(const IpAddress& address) const {
+    return !address.v6 && (address.v4_bits() == 0xffff'ffffU ||
+                           address.v4_bits() == (network.v4_bits() | ~netmask()));
+  }
+
+  static IpAddress prefix6();      // fec0::
+  static IpAddress gateway6();     // fec0::2
+  static IpAddress nameserver6();  // fec0::3
+  static constexpr uint8_t kPrefix6Bits = 64;
+};
+
+// One port of the host that leads into the guest, QEMU's hostfwd syntax:
+// PROTOCOL:[HOST_ADDRESS]:HOST_PORT-[GUEST_ADDRESS]:GUEST_PORT, e.g. tcp:127.0.0.1:2222-:22.
+// Without a host address it listens on 127.0.0.1 only; without a guest address it leads to the
+// first lease.
+struct HostForward {
+  Protocol protocol = Protocol::kTcp;
+  IpAddress host_address = IpAddress::v4(0x7f000001);
+  uint16_t host_port = 0;
+  IpAddress guest_address;  // 0.0.0.0: the first lease
+  uint16_t guest_port = 0;
+
+  static HostForward parse(std::string_view text);  // throws Error
+};
+std::string to_string(const HostForward& forward);
+
+struct GatewayConfig {
+  GatewayNetwork network;
+  std::vector<HostForward> forwards;
+};
+
+}  // namespace netstack

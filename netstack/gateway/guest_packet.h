@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "netstack/gateway/echo.h"
+#include "netstack/wire/ip_address.h"
+
+namespace netstack {
+
+// An IP packet of a guest, found in an untagged frame. The spans point into the frame.
+struct GuestPacket {
+  ReturnPath path;
+  IpAddress source;
+  IpAddress destination;
+  uint8_t hop_limit = 0;
+  uint8_t protocol = 0;
+  bool fragment = false;         // not a whole datagram
+  bool first = true;             // holds the transport header, as far as there is one
+  std::span<uint8_t> ip;         // without Ethernet padding
+  std::span<uint8_t> transport;  // after the IP header
+
+  bool v6() const { return source.v6; }
+};
+
+// Nothing: neither IPv4 nor IPv6, or its IP header is malformed. IPv6 packets with extension
+// headers come out with the extension's number as protocol: the engine behind the gateway knows
+// none of them.
+std::optional<GuestPacket> parse_guest_packet(std::span<uint8_t> frame);
+
+}  // namespace netstack

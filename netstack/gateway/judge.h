@@ -1,0 +1,44 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "netstack/gateway/host_facts.h"
+#include "netstack/gateway/probe.h"
+#include "netstack/gateway/reason.h"
+
+// Judgements: pure functions from facts to a Reason. Nothing: all is well. They add nothing to the
+// facts: what fits no rule is Cause::kUnknown with its errno, and a sign that was not found is not
+// mentioned.
+namespace netstack {
+
+// The route to `facts.destination`.
+std::optional<Reason> judge_route(const HostFacts& facts);
+
+// Whether this process may open a ping socket for the IP version.
+std::optional<Reason> judge_ping(const PingFacts& ping, bool v6);
+
+// Whether resolv.conf names a nameserver at all.
+std::optional<Reason> judge_resolver(const ResolverFacts& resolver);
+
+// Whether there is a route to a nameserver; `facts.destination` is server.address. The guest asked
+// the gateway's DNS address and not the server, so this is a cause of its own.
+std::optional<Reason> judge_nameserver_route(const HostFacts& facts, const Nameserver& server);
+
+// Why `errno_value` came back when `target` was tried; `facts.destination` is target.address.
+// `syscall` names the call that failed, "sendto", or is empty.
+Reason explain(const HostFacts& facts, const Target& target, int errno_value,
+               std::string_view syscall);
+
+// What a probe found. The host's own refusals are judged as in explain().
+std::optional<Reason> judge_echo(const HostFacts& facts, const EchoProbe& probe);
+std::optional<Reason> judge_nameserver(const HostFacts& facts, const Nameserver& server,
+                                       const NameserverProbe& probe);
+
+// `fe80::1%eth0`
+std::string to_string(const Nameserver& server);
+
+// "8.8.8.8 icmp echo", "8.8.8.8:443 tcp", "[2001:db8::1]:53 udp"
+std::string to_string(const Target& target);
+
+}  // namespace netstack

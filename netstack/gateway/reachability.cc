@@ -1,0 +1,91 @@
+#include "netstack/gateway/reachability.h"
+
+#include <fmt/format.h>
+#include <net/if.h>
+
+#include <utility>
+
+#include "netstack/gateway/judge.h"
+#include "netstack/gateway/route_query.h"
+
+namespace netstack {
+
+class Reachability::Impl {
+ public:
+  explicit Impl(HostSources sources) : sources_(std::move(sources)) {}
+
+  HostFacts facts(const IpAddress& destination) {
+    return gather_facts(query_, sources_, destination);
+  }
+
+  // The rest is gathered only when the lookup fails: the gateway asks for each new destination.
+  std::optional<Reason> judge_route(const IpAddress& destination) {
+    const auto failed = facts_without_route(destination, 0);
+    return failed ? netstack::judge_route(*failed) : std::nullopt;
+  }
+
+  std::optional<Reason> judge_ping(bool v6) {
+    return netstack::judge_ping(gather_ping(sources_), v6);
+  }
+
+  std::optional<Reason> judge_nameservers() {
+    const ResolverFacts resolver = gather_resolver(sources_);
+    if (auto reason = judge_resolver(resolver)) return reason;
+    std::optional<Reason> first;
+    for (const Nameserver& server : resolver.nameservers) {
+      const unsigned link = server.scope.empty() ? 0 : ::if_nametoindex(server.scope.c_str());
+      const auto failed = facts_without_route(server.address, static_cast<int>(link));
+      if (!failed) return std::nullopt;
+      if (!first) first = judge_nameserver_route(*failed, server);
+    }
+    return first;
+  }
+
+ private:
+  // Nothing: the kernel has a route, or cannot be asked.
+  std::optional<HostFacts> facts_without_route(const IpAddress& destination, int link_index) {
+    const RouteFact route = query_.lookup(destination, link_index);
+    if (!route.known || route.errno_value == 0) return std::nullopt;
+    HostFacts all = facts(destination);
+    all.route = route;
+    return all;
+  }
+
+  HostSources sources_;
+  RouteQuery query_;
+};
+
+Reachability::Reachability(HostSources sources)
+    : impl_(std::make_unique<Impl>(std::move(sources))) {}
+Reachability::~Reachability() = default;
+
+std::optional<Reason> Reachability::judge_route(const IpAddress& destination) {
+  return impl_->judge_route(destination);
+}
+
+std::optional<Reason> Reachability::judge_ping(bool v6) {
+  return impl_->judge_ping(v6);
+}
+
+Reason Reachability::explain(const Target& target, int errno_value, std::string_view syscall) {
+  return netstack::explain(impl_->facts(target.address), target, errno_value, syscall);
+}
+
+std::optional<Reason> Reachability::judge_nameservers() {
+  return impl_->judge_nameservers();
+}
+
+HostFacts Reachability::facts(const IpAddress& destination) {
+  return impl_->facts(destination);
+}
+
+std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason) {
+  const CauseRow& row = cause_row(reason.cause);
+  const std::string_view phrase = target.address.v6 ? row.answer.phrase6 : row.answer.phrase4;
+  std::string line = fmt::format("{} → {}: {}: {}. The guest is told \"{}\".", to_string(guest),
+                                 to_string(target), row.title, reason.fact, phrase);
+  if (!reason.cure.empty()) line += fmt::format(" Try: {}.", reason.cure);
+  return line;
+}
+
+}  // namespace netstack

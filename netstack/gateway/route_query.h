@@ -1,0 +1,41 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netstack/gateway/host_facts.h"
+
+struct mnl_socket;
+struct nlmsghdr;
+
+namespace netstack {
+
+// Asks the kernel for routes, links and addresses over rtnetlink(7). Needs no privilege; sees the
+// network namespace of the thread that made it. Each question is answered within the call.
+class RouteQuery {
+ public:
+  RouteQuery();  // throws Error when the kernel gives no rtnetlink socket
+  ~RouteQuery();
+  RouteQuery(const RouteQuery&) = delete;
+  RouteQuery& operator=(const RouteQuery&) = delete;
+
+  // One round trip when there is a route. `link_index` 0: any link.
+  RouteFact lookup(const IpAddress& destination, int link_index = 0);
+
+  // Every link with its addresses. False when the kernel did not answer in full.
+  bool links(std::vector<LinkFact>& out);
+
+ private:
+  using Handler = std::function<void(const nlmsghdr&)>;
+  std::optional<int> exchange(nlmsghdr& request, const Handler& on_message);
+  std::string refusing_route(const IpAddress& destination, int errno_value);
+
+  std::unique_ptr<mnl_socket, int (*)(mnl_socket*)> socket_;
+  std::vector<char> buffer_;
+  unsigned sequence_ = 0;
+};
+
+}  // namespace netstack

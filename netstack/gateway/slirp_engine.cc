@@ -1,0 +1,295 @@
+#include "netstack/gateway/slirp_engine.h"
+
+#include <fmt/format.h>
+#include <glib.h>
+#include <libslirp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "netstack/base/check.h"
+#include "netstack/base/error.h"
+
+namespace netstack {
+
+namespace {
+
+constexpr uint32_t kIdleTimeout_ms = 1000;  // what fill answers when libslirp waits for nothing
+constexpr uint64_t kClockStale_ms = 20;
+constexpr uint64_t kClockStart_ms = 1000;  // libslirp reads 0 as "no time" in several places
+constexpr size_t kDistinctMessagesMax = 16;
+
+in_addr to_in_addr(const IpAddress& address) {
+  return {htonl(address.v4_bits())};
+}
+
+in6_addr to_in6_addr(const IpAddress& address) {
+  in6_addr out{};
+  std::memcpy(out.s6_addr, address.octets.data(), sizeof out.s6_addr);
+  return out;
+}
+
+// libslirp reports through glib. Guests can cause such messages at will, so each distinct text is
+// passed on once, and only so many of them.
+void log_from_glib(const char*, GLogLevelFlags, const char* message, void* opaque) {
+  static std::set<std::string> said;
+  if (said.size() >= kDistinctMessagesMax || !said.insert(message).second) return;
+  static_cast<Log*>(opaque)->line(fmt::format("NAT engine: {}", message));
+}
+
+}  // namespace
+
+struct SlirpEngine::Timer {
+  SlirpEngine* engine;
+  SlirpTimerCb callback;
+  void* callback_opaque;
+  Loop::TimerId id = 0;
+};
+
+// What libslirp calls. Each is a line: the work is in the member functions.
+struct SlirpEngine::Callbacks {
+  static SlirpEngine& engine(void* opaque) { return *static_cast<SlirpEngine*>(opaque); }
+
+  static ssize_t send_packet(const void* data, size_t size, void* opaque) {
+    const int send_errno = errno;
+    SlirpEngine& self = engine(opaque);
+    const int connect_errno = std::exchange(self.connect_errno_, 0);
+    self.on_frame_({static_cast<const uint8_t*>(data), size}, connect_errno, send_errno);
+    return static_cast<ssize_t>(size);  // less, or negative, would be logged per frame
+  }
+  static void guest_error(const char* message, void* opaque) {
+    log_from_glib(nullptr, G_LOG_LEVEL_WARNING, message, &engine(opaque).log_);
+  }
+  static int64_t clock_get_ns(void* opaque) {
+    return static_cast<int64_t>(engine(opaque).now_ms() * kMillisecond_ns);
+  }
+  static void* timer_new(SlirpTimerCb callback, void* callback_opaque, void* opaque) {
+    return new Timer{&engine(opaque), callback, callback_opaque};
+  }
+  static void timer_free(void* timer, void* opaque) {
+    engine(opaque).loop_.cancel(static_cast<Timer*>(timer)->id);
+    delete static_cast<Timer*>(timer);
+  }
+  static void timer_mod(void* opaque_timer, int64_t expire_ms, void* opaque) {
+    auto* timer = static_cast<Timer*>(opaque_timer);
+    SlirpEngine& self = engine(opaque);
+    self.loop_.cancel(timer->id);
+    const uint64_t delay_ms = static_cast<uint64_t>(
+        std::max<int64_t>(0, expire_ms - static_cast<int64_t>(self.now_ms())));
+    timer->id = self.loop_.after(delay_ms * kMillisecond_ns, [timer] {
+      timer->callback(timer->callback_opaque);
+      timer->engine->on_activity_();
+    });
+  }
+  static void forget_fd(int fd, void* opaque) { engine(opaque).forget_descriptor(fd); }
+  static void notify(void* opaque) { engine(opaque).on_activity_(); }
+  static int add_poll(int fd, int events, void* opaque) {
+    return engine(opaque).add_poll(fd, events);
+  }
+  static int get_revents(int index, void* opaque) { return engine(opaque).ready_events(index); }
+
+  static const SlirpCb* table() {
+    static const SlirpCb callbacks = [] {
+      SlirpCb cb{};
+      cb.send_packet = send_packet;
+      cb.guest_error = guest_error;
+      cb.clock_get_ns = clock_get_ns;
+      cb.timer_new = timer_new;
+      cb.timer_free = timer_free;
+      cb.timer_mod = timer_mod;
+      cb.register_poll_fd = forget_fd;
+      cb.unregister_poll_fd = forget_fd;
+      cb.notify = notify;
+      return cb;
+    }();
+    return &callbacks;
+  }
+};
+
+SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, FrameHandler on_frame,
+                         Loop::Handler on_activity)
+    : loop_(loop),
+      log_(log),
+      on_frame_(std::move(on_frame)),
+      on_activity_(std::move(on_activity)),
+      start_ns_(loop.clock().monotonic_ns()),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+  if (!epoll_) throw host_error(errno, "make an epoll descriptor", "raise `ulimit -n`");
+  g_log_set_default_handler(log_from_glib, &log_);
+  std::signal(SIGPIPE,
+              SIG_IGN);  // libslirp sends without MSG_NOSIGNAL into connections that failed
+
+  const GatewayNetwork& network = config.network;
+  SlirpConfig slirp{};
+  slirp.version = 4;
+  slirp.in_enabled = true;
+  slirp.vnetwork = to_in_addr(network.network);
+  slirp.vnetmask = {htonl(network.netmask())};
+  slirp.vhost = to_in_addr(network.gateway());
+  slirp.vnameserver = to_in_addr(network.nameserver());
+  slirp.vdhcp_start = to_in_addr(network.first_lease());
+  slirp.in6_enabled = true;
+  slirp.vprefix_addr6 = to_in6_addr(GatewayNetwork::prefix6());
+  slirp.vprefix_len = GatewayNetwork::kPrefix6Bits;
+  slirp.vhost6 = to_in6_addr(GatewayNetwork::gateway6());
+  slirp.vnameserver6 = to_in6_addr(GatewayNetwork::nameserver6());
+  slirp.vhostname = "lanyard";
+  slirp_ = slirp_new(&slirp, Callbacks::table(), this);
+  check(slirp_ != nullptr, "libslirp takes a valid configuration");
+
+  try {
+    for (const HostForward& forward : config.forwards) add_forward(forward);
+    loop_.watch(epoll_.get(), EPOLLIN, [this](uint32_t) { poll(true); });
+  } catch (...) {
+    slirp_cleanup(slirp_);
+    throw;
+  }
+  end_tick();
+  poll(true);
+}
+
+SlirpEngine::~SlirpEngine() {
+  loop_.cancel(wake_up_);
+  loop_.forget(epoll_.get());
+  slirp_cleanup(slirp_);
+  g_log_set_default_handler(g_log_default_handler, nullptr);
+}
+
+void SlirpEngine::add_forward(const HostForward& forward) {
+  sockaddr_storage host{};
+  sockaddr_storage guest{};
+  const socklen_t host_bytes = to_sockaddr(forward.host_address, forward.host_port, host);
+  const socklen_t guest_bytes = to_sockaddr(forward.guest_address, forward.guest_port, guest);
+  const int flags = forward.protocol == Protocol::kUdp ? SLIRP_HOSTFWD_UDP : 0;
+  if (slirp_add_hostxfwd(slirp_, reinterpret_cast<const sockaddr*>(&host), host_bytes,
+                         reinterpret_cast<const sockaddr*>(&guest), guest_bytes, flags) != 0) {
+    throw host_error(errno, fmt::format("forward {}", to_string(forward)),
+                     errno == EACCES ? "choose a host port from 1024 up"
+                                     : "choose another host address or port");
+  }
+}
+
+uint64_t SlirpEngine::now_ms() const {
+  return kClockStart_ms + (loop_.clock().monotonic_ns() - start_ns_) / kMillisecond_ns;
+}
+
+void SlirpEngine::input(std::span<const uint8_t> frame) {
+  if (now_ms() - polled_ms_ > kClockStale_ms) poll(false);
+  errno = 0;  // so that send_errno tells of this frame
+  slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+  on_activity_();
+}
+
+void SlirpEngine::poll(bool with_sockets) {
+  if (with_sockets) collect_ready();
+  slirp_pollfds_poll(slirp_, with_sockets ? 0 : 1, Callbacks::get_revents, this);
+  polled_ms_ = now_ms();
+  connect_errno_ = 0;
+  for (const int fd : ready_) descriptor(fd).ready = 0;
+  ready_.clear();
+  on_activity_();
+}
+
+void SlirpEngine::collect_ready() {
+  std::array<epoll_event, 256> events;
+  const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
+  for (int i = 0; i < count; ++i) {
+    const epoll_event& event = events[static_cast<size_t>(i)];
+    descriptor(event.data.fd).ready = event.events;
+    ready_.push_back(event.data.fd);
+  }
+}
+
+void SlirpEngine::end_tick() {
+  ++generation_;
+  polls_.clear();
+  uint32_t timeout_ms = UINT32_MAX;
+  slirp_pollfds_fill(slirp_, &timeout_ms, Callbacks::add_poll, this);
+  leave_out_stale();
+  set_wake_up(timeout_ms);
+}
+
+int SlirpEngine::add_poll(int fd, int slirp_events) {
+  const bool reading = (slirp_events & SLIRP_POLL_IN) != 0;
+  const bool writing = (slirp_events & SLIRP_POLL_OUT) != 0;
+  ask(fd, (reading ? uint32_t{EPOLLIN} : 0U) | (writing ? uint32_t{EPOLLOUT} : 0U));
+  polls_.push_back({fd, writing && !reading});
+  return static_cast<int>(polls_.size()) - 1;
+}
+
+int SlirpEngine::ready_events(int index) {
+  const Poll& poll = polls_[static_cast<size_t>(index)];
+  const uint32_t ready = descriptor(poll.fd).ready;
+  connect_errno_ = 0;
+  if (ready == 0) return 0;
+  if (poll.connecting && (ready & (EPOLLERR | EPOLLHUP)) != 0) {
+    // Either a connect that failed or a connection that can only write any more; both get their
+    // error from the write itself. SO_ERROR is read without harm: a failed socket keeps failing.
+    socklen_t bytes = sizeof connect_errno_;
+    ::getsockopt(poll.fd, SOL_SOCKET, SO_ERROR, &connect_errno_, &bytes);
+    return SLIRP_POLL_OUT;
+  }
+  return ((ready & EPOLLIN) != 0 ? SLIRP_POLL_IN : 0) |
+         ((ready & EPOLLOUT) != 0 ? SLIRP_POLL_OUT : 0) |
+         ((ready & EPOLLERR) != 0 ? SLIRP_POLL_ERR : 0) |
+         ((ready & EPOLLHUP) != 0 ? SLIRP_POLL_HUP : 0);
+}
+
+void SlirpEngine::ask(int fd, uint32_t epoll_events) {
+  Descriptor& slot = descriptor(fd);
+  slot.generation = generation_;
+  if (slot.asked == epoll_events) return;
+  epoll_event event{};
+  event.events = epoll_events;
+  event.data.fd = fd;
+  const bool fresh = slot.asked == 0;
+  if (::epoll_ctl(epoll_.get(), fresh ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd, &event) != 0) {
+    check(errno == ENOSPC || errno == ENOMEM, "libslirp asks for sockets that are open");
+    return;  // the kernel has no room for one more watch: the socket is asked for again next tick
+  }
+  if (fresh) asked_.push_back(fd);
+  slot.asked = epoll_events;
+}
+
+// What was asked for before and not in this fill.
+void SlirpEngine::leave_out_stale() {
+  std::erase_if(asked_, [this](int fd) {
+    Descriptor& slot = descriptor(fd);
+    if (slot.generation == generation_) return false;
+    if (slot.asked != 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+    slot.asked = 0;
+    return true;
+  });
+}
+
+// Opened or about to be closed: whatever epoll knew under this number is no longer true.
+void SlirpEngine::forget_descriptor(int fd) {
+  if (fd < 0) return;
+  Descriptor& slot = descriptor(fd);
+  if (slot.asked != 0) {
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // fails when closed already: fine
+    std::erase(asked_, fd);
+  }
+  slot = {};
+}
+
+void SlirpEngine::set_wake_up(uint32_t timeout_ms) {
+  loop_.cancel(wake_up_);
+  wake_up_ = 0;
+  if (timeout_ms >= kIdleTimeout_ms && polls_.empty()) return;
+  wake_up_ = loop_.after(timeout_ms * kMillisecond_ns, [this] { poll(true); });
+}
+
+SlirpEngine::Descriptor& SlirpEngine::descriptor(int fd) {
+  const auto index = static_cast<size_t>(fd);
+  if (index >= descriptors_.size()) descriptors_.resize(index + 1);
+  return descriptors_[index];
+}
+
+}  // namespace netstack

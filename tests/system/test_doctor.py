@@ -1,0 +1,417 @@
+"""`lanyard doctor` in network namespaces made for each case: the kernel's own answers, not mocks.
+
+Every case runs in fresh network and mount namespaces (as root, or in a user namespace), so nothing
+is sent beyond them and nothing is left behind.
+"""
+
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BINARY = os.path.join(os.environ.get("LANYARD_BUILD_DIR", "build/debug"), "bin", "lanyard")
+WAIT_S = 60  # for one case; a silent nameserver takes 2 s
+RESPONDER_LIFE_S = 30
+
+# Shell lines that cases are put together from.
+LO_UP = "ip link set lo up"
+PING_OPEN = 'echo "0 0" > /proc/sys/net/ipv4/ping_group_range'
+VETH = """
+ip link add eth0 type veth peer name far0
+ip link set far0 up
+"""
+ETH_V4 = VETH + "ip addr add 10.1.0.2/24 dev eth0; ip link set eth0 up"
+ETH_V6 = VETH + """
+ip -6 addr add fd00::2/64 dev eth0 nodad
+ip link set eth0 up
+ip -6 route add default via fd00::1
+"""
+# A second namespace behind a veth pair: 10.1.0.1 there is the router, and far() runs commands in it.
+FAR_SIDE = """
+unshare -n sleep 30 & FAR=$!
+trap 'kill $FAR' EXIT
+until [ "$(readlink /proc/$FAR/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
+far() { nsenter -t $FAR -n "$@"; }
+ip link add eth0 type veth peer name far0
+ip link set far0 netns $FAR
+far ip link set lo up
+far ip addr add 10.1.0.1/24 dev far0
+far ip -6 addr add fd00::1/64 dev far0 nodad
+far ip link set far0 up
+ip addr add 10.1.0.2/24 dev eth0
+ip -6 addr add fd00::2/64 dev eth0 nodad
+ip link set eth0 up
+ip route add default via 10.1.0.1
+"""
+
+
+def resolv_conf(text):
+    """Puts an /etc in place that holds a resolv.conf (or none) and nothing else."""
+    lines = "mount -t tmpfs none /etc\n"
+    if text is not None:
+        lines += f"printf '%s\\n' '{text}' > /etc/resolv.conf\n"
+    return lines
+
+
+def responder(kind, address):
+    """A DNS server in the namespace, ready when the line is over."""
+    return f"""
+"{sys.executable}" -B "{os.path.abspath(__file__)}" --respond {kind} {address} > "$SCRATCH/ready" &
+DNS=$!
+trap 'kill $DNS' EXIT
+until [ -s "$SCRATCH/ready" ]; do kill -0 $DNS; sleep 0.02; done
+"""
+
+
+def respond(kind, address):
+    """Answers DNS queries in one way, or takes them in and says nothing."""
+    server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((address, 53))
+    server.settimeout(RESPONDER_LIFE_S)
+    print("ready", flush=True)
+    while True:
+        try:
+            query, client = server.recvfrom(4096)
+        except socket.timeout:
+            return
+        if kind == "silent":
+            continue
+        if kind == "stray":  # an answer to somebody else's query, and the query itself sent back
+            server.sendto(b"\x00\x01\x81\x80" + query[4:], client)
+            server.sendto(query, client)
+            continue
+        flags = {"answer": b"\x81\x80", "servfail": b"\x81\x82"}[kind]
+        server.sendto(query[:2] + flags + query[4:], client)
+
+
+def namespace_command():
+    """`unshare` with what this user needs for namespaces of its own."""
+    for flags in (["-n", "-m"], ["-r", "-n", "-m"]):
+        command = ["unshare", *flags]
+        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+            return command
+    raise RuntimeError("cannot make network namespaces: run as root, or allow user namespaces")
+
+
+UNSHARE = namespace_command() if __name__ != "__main__" or "--respond" not in sys.argv else None
+
+
+def run_doctor(setup, *arguments, stdout=subprocess.PIPE, **signs):
+    """Runs doctor after `setup` in new namespaces; `signs` are environment variables."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NIX_")}
+    environment.update(signs)
+    with tempfile.TemporaryDirectory(prefix="lanyard-doctor-") as scratch:
+        environment["SCRATCH"] = scratch
+        script = f'set -eu\n{setup}\nset +e\n"$0" doctor "$@"\nexit $?\n'
+        return subprocess.run([*UNSHARE, "sh", "-c", script, os.path.abspath(BINARY), *arguments],
+                              env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True,
+                              timeout=WAIT_S, check=False)
+
+
+class DoctorTest(unittest.TestCase):
+    def judge(self, setup, *arguments, **signs):
+        """The JSON verdict, checked for shape and agreement with the exit status."""
+        done = run_doctor(setup, "--json", *arguments, **signs)
+        self.assertEqual(done.stderr, "")
+        verdict = json.loads(done.stdout)
+        self.assertEqual(set(verdict), {"reachable", "to", "guest_told", "fact", "cause", "cure",
+                                        "errno", "checks"})
+        self.assertEqual(done.returncode, 0 if verdict["reachable"] else 1, done.stdout)
+        self.assertEqual(verdict["reachable"], verdict["cause"] is None)
+        for check in verdict["checks"]:
+            self.assertEqual(set(check) - {"address"},
+                             {"id", "ok", "needed", "fact", "cause", "cure", "errno"})
+            self.assertEqual(check["ok"], check["cause"] is None)
+        return verdict
+
+    def check_of(self, verdict, check_id):
+        found = [check for check in verdict["checks"] if check["id"] == check_id]
+        self.assertEqual(len(found), 1, verdict)
+        return found[0]
+
+    def expect(self, cause, setup, *arguments, **signs):
+        verdict = self.judge(setup, *arguments, **signs)
+        self.assertEqual(verdict["cause"], cause, verdict)
+        return verdict
+
+
+class RouteTest(DoctorTest):
+    def to_google(self, cause, setup, **signs):
+        verdict = self.expect(cause, setup, "--to", "8.8.8.8", **signs)
+        self.assertEqual(verdict["to"], "8.8.8.8")
+        self.assertEqual(verdict["checks"][0]["id"], "route")
+        self.assertNotIn("echo", [check["id"] for check in verdict["checks"]])
+        return verdict
+
+    def test_only_loopback(self):
+        for setup in (":", LO_UP):
+            verdict = self.to_google("only-loopback", setup)
+            self.assertEqual(verdict["fact"], 'this network namespace has only "lo"')
+            self.assertEqual(verdict["errno"], "ENETUNREACH")
+            self.assertEqual(verdict["guest_told"], "Destination Net Unreachable")
+            self.assertNotIn("sandbox", verdict["cure"])
+
+    def test_nix_build_sandbox(self):
+        verdict = self.to_google("only-loopback", LO_UP, NIX_BUILD_TOP="/build")
+        self.assertEqual(verdict["fact"], 'this network namespace has only "lo" '
+                         "(a Nix build sandbox: NIX_BUILD_TOP is set)")
+        self.assertEqual(verdict["cure"], "--option sandbox false, or keep the test offline")
+
+    def test_nix_sandbox_by_its_home(self):
+        verdict = self.to_google("only-loopback", LO_UP, NIX_STORE="/nix/store",
+                                 HOME="/homeless-shelter")
+        self.assertIn("HOME is /homeless-shelter", verdict["fact"])
+
+    def test_nix_fixed_output_build(self):
+        verdict = self.to_google("only-loopback", LO_UP, NIX_BUILD_TOP="/build",
+                                 NIX_OUTPUT_CHECKED="1")
+        self.assertIn("fixed-output", verdict["fact"])
+        self.assertNotIn("sandbox false", verdict["cure"])
+
+    def test_no_default_route(self):
+        verdict = self.to_google("no-default-route", ETH_V4 + "; ip link set far0 down")
+        self.assertIn('"eth0" (10.1.0.2/24, no carrier)', verdict["fact"])
+        self.assertIn("no route leads to 8.8.8.8", verdict["fact"])
+        verdict = self.to_google("no-default-route", ETH_V4, NIX_BUILD_TOP="/build")
+        self.assertIn('"eth0" (10.1.0.2/24)', verdict["fact"])
+        self.assertNotIn("Nix", verdict["fact"])
+
+    def test_links_that_are_down(self):
+        verdict = self.to_google("no-default-route",
+                                 VETH + "ip link set far0 down; ip addr add 10.1.0.2/24 dev eth0")
+        self.assertIn("are down and no route leads to 8.8.8.8", verdict["fact"])
+        self.assertIn("ip link set", verdict["cure"])
+
+    def test_bridge_without_addresses(self):
+        verdict = self.to_google("no-default-route",
+                                 "ip link add br0 type bridge; ip link set br0 up")
+        self.assertIn('"br0" (no IPv4 address', verdict["fact"])
+
+    def test_a_throw_route_is_no_route(self):
+        setup = f"{ETH_V4}\nip route add default via 10.1.0.1\nip route add throw 8.8.8.0/24"
+        verdict = self.to_google("no-default-route", setup)
+        self.assertIn('route "throw 8.8.8.0/24" covers 8.8.8.8', verdict["fact"])
+        self.assertIn("ip route del throw 8.8.8.0/24", verdict["cure"])
+
+    def test_refusing_routes(self):
+        told = {"prohibit": "Packet filtered", "unreachable": "Destination Host Unreachable",
+                "blackhole": "Destination Host Unreachable"}
+        errnos = {"prohibit": "EACCES", "unreachable": "EHOSTUNREACH", "blackhole": "EINVAL"}
+        for kind, phrase in told.items():
+            with self.subTest(kind):
+                setup = f"""{ETH_V4}
+                    ip route add default via 10.1.0.1
+                    ip route add {kind} 8.0.0.0/8
+                    ip route add {kind} 8.8.8.0/24
+                    ip route add {kind} 8.8.9.0/24"""
+                verdict = self.to_google(f"route-{kind}", setup)
+                self.assertIn(f'"{kind} 8.8.8.0/24"', verdict["fact"])
+                self.assertEqual(verdict["guest_told"], phrase)
+                self.assertEqual(verdict["errno"], errnos[kind])
+                cured = self.judge(f"{setup}\nip route del {kind} 8.8.8.0/24\n"
+                                   f"ip route del {kind} 8.0.0.0/8", "--to", "8.8.8.8")
+                self.assertTrue(self.check_of(cured, "route")["ok"])
+
+    def test_refusing_default_without_links(self):
+        verdict = self.to_google("route-unreachable", f"{LO_UP}; ip route add unreachable default")
+        self.assertIn('"unreachable default"', verdict["fact"])
+
+    def test_refusing_rule(self):
+        verdict = self.to_google("route-prohibit",
+                                 ETH_V4 + "\nip route add default via 10.1.0.1\n"
+                                 "ip rule add to 8.8.8.8 prohibit")
+        self.assertIn("route or rule", verdict["fact"])
+        self.assertIn("ip rule", verdict["cure"])
+
+    def test_refusing_routes_of_ipv6(self):
+        told = {"prohibit": "Administratively prohibited", "unreachable": "Address unreachable",
+                "blackhole": "Address unreachable"}
+        for kind, phrase in told.items():
+            with self.subTest(kind):
+                verdict = self.expect(f"route-{kind}",
+                                      f"{ETH_V6}\nip -6 route add {kind} 2001:db8::/32",
+                                      "--to", "2001:db8::1")
+                self.assertIn(f'"{kind} 2001:db8::/32"', verdict["fact"])
+                self.assertEqual(verdict["guest_told"], f"Destination unreachable: {phrase}")
+
+    def test_ipv6_only(self):
+        verdict = self.to_google("ipv6-only", f"{LO_UP}{ETH_V6}")
+        self.assertIn("fd00::2/64", verdict["fact"])
+        verdict = self.judge(f"{LO_UP}{ETH_V6}")
+        self.assertEqual(verdict["cause"], "ipv6-only")
+        self.assertTrue(self.check_of(verdict, "ipv6-route")["ok"])
+
+    def test_no_route_for_ipv6(self):
+        verdict = self.expect("no-default-route",
+                              ETH_V4 + "\nip route add default via 10.1.0.1",
+                              "--to", "2001:db8::1")
+        self.assertIn("IPv4 has a route", verdict["fact"])
+        self.assertEqual(verdict["guest_told"], "Destination unreachable: No route")
+
+
+class EchoTest(DoctorTest):
+    def test_ping_not_permitted(self):
+        verdict = self.expect("ping-not-permitted", LO_UP, "--to", "127.0.0.1")
+        self.assertTrue(self.check_of(verdict, "route")["ok"])
+        self.assertIn("net.ipv4.ping_group_range is", verdict["fact"])
+        self.assertEqual(verdict["guest_told"], "Packet filtered")
+        self.assertEqual(verdict["errno"], "EACCES")
+
+    def test_the_cure_of_ping_cures(self):
+        shut = self.judge(LO_UP, "--to", "127.0.0.1")
+        cure = shut["cure"].split('"')[1]
+        open_again = f'{LO_UP}; echo "{cure}" > /proc/sys/net/ipv4/ping_group_range'
+        self.assertTrue(self.judge(open_again, "--to", "127.0.0.1")["reachable"])
+
+    def test_loopback_answers(self):
+        for address in ("127.0.0.1", "::1"):
+            with self.subTest(address):
+                verdict = self.expect(None, f"{LO_UP}; {PING_OPEN}", "--to", address)
+                self.assertIn("answers in", self.check_of(verdict, "echo")["fact"])
+
+    def test_the_far_side_answers(self):
+        setup = f"{FAR_SIDE}\nfar ip addr add 8.8.8.8/32 dev lo\n{PING_OPEN}"
+        verdict = self.expect(None, setup, "--to", "8.8.8.8")
+        self.assertIn('via 10.1.0.1 on "eth0"', self.check_of(verdict, "route")["fact"])
+        self.expect(None, f"{FAR_SIDE}\n{PING_OPEN}", "--to", "fd00::1")
+
+    def test_the_far_side_exists_but_ping_is_shut(self):
+        setup = f"{FAR_SIDE}\nfar ip addr add 8.8.8.8/32 dev lo"
+        self.expect("ping-not-permitted", setup, "--to", "8.8.8.8")
+
+    def test_the_far_side_is_silent(self):
+        setup = (f"{FAR_SIDE}\nfar ip addr add 8.8.8.8/32 dev lo\n{PING_OPEN}\n"
+                 "far sh -c 'echo 1 > /proc/sys/net/ipv4/icmp_echo_ignore_all'")
+        verdict = self.expect("no-answer", setup, "--to", "8.8.8.8")
+        self.assertIn('left via 10.1.0.1 on "eth0"', verdict["fact"])
+
+    def test_a_router_refuses(self):
+        setup = (f"{FAR_SIDE}\n{PING_OPEN}\n"
+                 "far sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'\n"
+                 "far ip route add prohibit 8.8.8.8")
+        verdict = self.expect("refused-on-path", setup, "--to", "8.8.8.8")
+        self.assertIn("10.1.0.1 answers", verdict["fact"])
+        self.assertIn("type 3 code 13", verdict["fact"])
+
+
+class NameserverTest(DoctorTest):
+    """Without --to: an IPv4 route and ping are in order, so the nameserver decides."""
+
+    ROUTED = f"{LO_UP}; {PING_OPEN}\n{ETH_V4}\nip route add default via 10.1.0.1\n"
+
+    def test_resolv_conf_is_missing(self):
+        verdict = self.expect("no-nameserver", self.ROUTED + resolv_conf(None))
+        self.assertEqual(verdict["fact"], "/etc/resolv.conf is missing")
+        self.assertEqual(verdict["guest_told"], "Destination Port Unreachable")
+        self.assertIsNone(verdict["to"])
+        for check_id in ("ipv4-route", "ping"):
+            self.assertTrue(self.check_of(verdict, check_id)["ok"])
+
+    def test_resolv_conf_names_nobody(self):
+        for text in ("", "# nameserver 127.0.0.1", "search example.com"):
+            with self.subTest(text):
+                verdict = self.expect("no-nameserver", self.ROUTED + resolv_conf(text))
+                self.assertEqual(verdict["fact"], "/etc/resolv.conf names no nameserver")
+
+    def test_nobody_listens(self):
+        verdict = self.expect("nameserver-refuses",
+                              self.ROUTED + resolv_conf("nameserver 127.0.0.53"))
+        self.assertEqual(verdict["errno"], "ECONNREFUSED")
+        self.assertEqual(self.check_of(verdict, "nameserver")["address"], "127.0.0.53")
+
+    def test_silent(self):
+        verdict = self.expect("nameserver-silent", self.ROUTED + responder("silent", "127.0.0.53")
+                              + resolv_conf("nameserver 127.0.0.53"))
+        self.assertIn("did not answer in 2 s", verdict["fact"])
+
+    def test_what_answers_no_query_of_ours_is_no_answer(self):
+        self.expect("nameserver-silent", self.ROUTED + responder("stray", "127.0.0.53")
+                    + resolv_conf("nameserver 127.0.0.53"))
+
+    def test_answers(self):
+        for address in ("127.0.0.53", "::1"):
+            with self.subTest(address):
+                verdict = self.expect(None, self.ROUTED + responder("answer", address)
+                                      + resolv_conf(f"nameserver {address}"))
+                self.assertIn(f"{address} answers in",
+                              self.check_of(verdict, "nameserver")["fact"])
+                self.assertFalse(self.check_of(verdict, "ipv6-route")["needed"])
+
+    def test_an_error_code_is_an_answer(self):
+        verdict = self.expect(None, self.ROUTED + responder("servfail", "127.0.0.53")
+                              + resolv_conf("nameserver 127.0.0.53"))
+        self.assertIn("SERVFAIL", self.check_of(verdict, "nameserver")["fact"])
+
+    def test_one_answering_is_enough(self):
+        verdict = self.expect(None, self.ROUTED + responder("answer", "127.0.0.53")
+                              + resolv_conf("nameserver 127.0.0.1\nnameserver 127.0.0.53"))
+        servers = [check for check in verdict["checks"] if check["id"] == "nameserver"]
+        self.assertEqual([server["ok"] for server in servers], [False, True])
+        self.assertEqual(servers[0]["cause"], "nameserver-refuses")
+
+    def test_no_route_to_the_nameserver(self):
+        verdict = self.expect("nameserver-unrouted", self.ROUTED + "ip route add blackhole 9.9.9.9\n"
+                              + resolv_conf("nameserver 9.9.9.9"))
+        self.assertIn("9.9.9.9 of /etc/resolv.conf", verdict["fact"])
+
+    def test_everything_at_once_names_the_route_first(self):
+        verdict = self.expect("only-loopback", resolv_conf(None))
+        causes = [check["cause"] for check in verdict["checks"]]
+        self.assertEqual(causes, ["only-loopback", "only-loopback", "ping-not-permitted",
+                                  "no-nameserver"])
+
+
+class TextTest(DoctorTest):
+    def test_text_names_checks_cause_and_cure(self):
+        done = run_doctor(LO_UP, "--to", "8.8.8.8", NIX_BUILD_TOP="/build")
+        self.assertEqual(done.returncode, 1)
+        lines = done.stdout.splitlines()
+        self.assertEqual(lines[0], '✗ route         no route: this network namespace has only "lo" '
+                         "(a Nix build sandbox: NIX_BUILD_TOP is set)")
+        self.assertIn('8.8.8.8 is not reachable: no route. A guest is told "Destination Net '
+                      'Unreachable".', lines)
+        self.assertIn("Try: --option sandbox false, or keep the test offline.", lines)
+        self.assertNotIn("\033", done.stdout)
+
+    def test_colour_is_for_terminals_that_want_it(self):
+        for signs, coloured in (({}, True), ({"NO_COLOR": "1"}, False)):
+            with self.subTest(signs):
+                ours, theirs = pty.openpty()
+                done = run_doctor(f"unset NO_COLOR; {LO_UP}; {PING_OPEN}" if coloured else
+                                  f"{LO_UP}; {PING_OPEN}", "--to", "127.0.0.1",
+                                  stdout=theirs, **signs)
+                os.close(theirs)
+                text = os.read(ours, 4096).decode()
+                os.close(ours)
+                self.assertEqual(done.returncode, 0)
+                self.assertIn("✓", text)
+                self.assertEqual("\033[32m" in text, coloured)
+
+    def test_bad_usage_is_one_line_and_64(self):
+        for bad in ("example.com", "8.8.8", "8.8.8.8.8", "", "fe80::1%eth0", "8.8.8.8 "):
+            with self.subTest(bad):
+                done = run_doctor(":", "--to", bad)
+                self.assertEqual(done.returncode, 64)
+                self.assertEqual(done.stdout, "")
+                self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+                self.assertIn(f'"{bad}"', done.stderr)
+        done = run_doctor(":", "--unheard-of")
+        self.assertEqual(done.returncode, 64)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
+    def test_a_full_disk_is_said(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = run_doctor(LO_UP, "--to", "127.0.0.1", stdout=full)
+        self.assertEqual(done.returncode, 74)
+        self.assertIn("No space left on device", done.stderr)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--respond"]:
+        respond(sys.argv[2], sys.argv[3])
+    else:
+        unittest.main()
