@@ -29,6 +29,7 @@ uint32_t copy_frame(const Frame& frame, uint8_t* out) {
   std::memcpy(out, frame.head.data(), frame.head_bytes);
   uint8_t* at = out + frame.head_bytes;
   for (const iovec& part : frame.body) {
+    if (part.iov_len == 0) continue;  // its base may be null, which memcpy must not be given
     std::memcpy(at, part.iov_base, part.iov_len);
     at += part.iov_len;
   }

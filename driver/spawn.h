@@ -1,0 +1,27 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "netstack/base/fd.h"
+
+namespace driver {
+
+constexpr int kExitProgramMissing = 127;  // as a shell says it
+constexpr int kExitProgramUnusable = 126;
+
+struct Spawned {
+  pid_t pid;
+  netstack::Fd pidfd;  // polls readable when the process has ended
+};
+
+// Starts a program in this process group and terminal, with our standard descriptors and those in
+// `inherited`. The kernel kills it when the calling thread ends, so call this from the main thread.
+// `environment`: "NAME=value" words. Throws netstack::Error when the program does not start.
+Spawned spawn(const std::string& program, const std::vector<std::string>& argv,
+              const std::vector<std::string>& environment, std::span<const netstack::Fd> inherited);
+
+}  // namespace driver

@@ -1,0 +1,185 @@
+#include "netstack/capture/capture.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "netstack/base/error.h"
+
+namespace netstack {
+
+// Theory. A switch must not wait for a disk, nor for someone who reads a pipe. The loop therefore
+// copies each frame into a ring of fixed size and is done; a writer thread takes frames out, lets
+// libpcap encode a batch of them, and writes the batch.
+//
+//   loop thread                                writer thread
+//   observe() ─► copy ─► RecordRing ─────────► PcapEncoder ─► Output ─► file, FIFO, pipe
+//                 └ full: count ┘               └ error: take the cut record back, count
+//
+// The writer looks every kCaptureDelay_ns, and is woken early when kCaptureBatchBytes wait: one
+// system call per MiB for the loop, none per frame. (A writer woken per burst costs the loop a
+// system call each time; writing from the loop through a non-blocking descriptor stalls on any
+// regular file, for which O_NONBLOCK means nothing.)
+//
+// Errors belong to frames: whatever goes wrong, each frame seen is counted as written or as lost,
+// and never as both. Log lines are said by the loop's thread, the only one that may use the log.
+
+Capture::Capture(std::string path, Clock& clock, Log& log)
+    : path_(std::move(path)),
+      clock_(clock),
+      log_(log),
+      output_(path_),
+      wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!wake_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
+  start_writer();
+}
+
+Capture::~Capture() {
+  close();
+}
+
+// The writer takes no signals: they are the loop's, and SIGPIPE and SIGXFSZ become plain errors.
+void Capture::start_writer() {
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  try {
+    writer_ = std::thread([this] { write_until_stopped(); });
+  } catch (const std::system_error& error) {
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw host_error(error.code().value(), "start the capture's thread", "raise `ulimit -u`");
+  }
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+// --- the loop's side --------------------------------------------------------------------------
+
+void Capture::observe(PortId, std::span<const Frame> burst) noexcept {
+  if (!open_) {
+    crowded_out_frames_ += burst.size();
+    return;
+  }
+  const uint64_t now_ns = clock_.wall_ns();
+  for (const Frame& frame : burst) {
+    if (!ring_.add(now_ns, frame)) ++crowded_out_frames_;
+  }
+  const uint64_t published_bytes = ring_.publish();
+  if (published_bytes - woken_at_bytes_ >= kCaptureBatchBytes) {
+    woken_at_bytes_ = published_bytes;
+    wake_writer();
+  }
+  say_losses();
+}
+
+void Capture::wake_writer() {
+  const uint64_t one = 1;
+  while (::write(wake_event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+void Capture::say_losses() {
+  if (crowded_out_frames_ > 0 && !said_crowded_) {
+    said_crowded_ = true;
+    log_.line(
+        fmt::format("capture {}: frames arrive faster than it can be written; some are not "
+                    "in it, how many is said at the end",
+                    path_));
+  }
+  const int error = error_.load();
+  if (error != 0 && error != ETIMEDOUT && frames_lost() > 0 && !said_error_) {
+    said_error_ = true;
+    log_.line(fmt::format("capture {}: {}; {} frames are not in it so far", path_,
+                          errno_text(error), frames_lost()));
+  }
+}
+
+void Capture::say_total() {
+  if (frames_lost() == 0) return;
+  const char* why = error_.load() == ETIMEDOUT ? "its reader has stopped reading; " : "";
+  log_.line(fmt::format("capture {}: {}{} of {} frames are not in it", path_, why, frames_lost(),
+                        frames_lost() + frames_captured()));
+}
+
+void Capture::close() {
+  if (!open_) return;
+  open_ = false;
+  output_.stop(kCaptureDrain_ns);
+  writer_.join();
+  say_losses();
+  say_total();
+}
+
+// --- the writer's side ------------------------------------------------------------------------
+
+void Capture::write_until_stopped() {
+  write_header();
+  for (bool last = false; !last;) {
+    wait_for_work();
+    last = output_.stopped();  // before the ring is emptied: nothing is added after a stop
+    while (write_batch()) {
+    }
+  }
+}
+
+void Capture::wait_for_work() {
+  std::array<pollfd, 2> fds{{{wake_event_.get(), POLLIN, 0}, {output_.stop_event(), POLLIN, 0}}};
+  ::poll(fds.data(), fds.size(), static_cast<int>(kCaptureDelay_ns / kMillisecond_ns));
+  uint64_t count = 0;
+  if (fds[0].revents != 0) (void)!::read(wake_event_.get(), &count, sizeof count);
+}
+
+// False: the ring is empty.
+bool Capture::write_batch() {
+  RecordRing::Record record{};
+  while (encoder_.size() < kCaptureBatchBytes && ring_.next(record)) {
+    encoder_.add(record.wall_ns, record.bytes);
+  }
+  ring_.release();
+  if (encoder_.ends().empty()) return false;
+  put_out();
+  encoder_.clear();
+  return true;
+}
+
+void Capture::write_header() {
+  const Output::Written done = output_.write(encoder_.file_header());
+  header_written_ = done.size == encoder_.file_header().size();
+  if (header_written_) return;
+  fail(done.error);
+  broken_ = broken_ || !output_.take_back(done.size);
+}
+
+// Writes the batch. What did not go out whole is lost; the next batch tries again.
+void Capture::put_out() {
+  const std::vector<size_t>& ends = encoder_.ends();
+  if (!header_written_ && !broken_) write_header();
+  if (header_written_ && !broken_ && output_.out_of_time()) fail(ETIMEDOUT);
+  if (!header_written_ || broken_) {
+    unwritten_frames_ += ends.size();
+    return;
+  }
+  const std::span<const uint8_t> bytes = encoder_.bytes();
+  const Output::Written done = output_.write(bytes);
+  const auto cut = std::upper_bound(ends.begin(), ends.end(), done.size);
+  written_frames_ += static_cast<uint64_t>(cut - ends.begin());
+  if (done.size == bytes.size()) return;
+  const size_t whole_size = cut == ends.begin() ? 0 : *(cut - 1);
+  unwritten_frames_ += static_cast<uint64_t>(ends.end() - cut);
+  broken_ = !output_.take_back(done.size - whole_size);
+  fail(done.error);
+}
+
+// A pipe whose reader has gone is not tried again: a new reader would miss the file's header.
+void Capture::fail(int error) {
+  int none = 0;
+  error_.compare_exchange_strong(none, error);
+  if (error == EPIPE || error == ETIMEDOUT) broken_ = true;
+}
+
+}  // namespace netstack

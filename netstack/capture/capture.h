@@ -1,0 +1,87 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <thread>
+
+#include "netstack/base/clock.h"
+#include "netstack/base/fd.h"
+#include "netstack/base/log.h"
+#include "netstack/capture/output.h"
+#include "netstack/capture/pcap_encoder.h"
+#include "netstack/capture/record_ring.h"
+#include "netstack/frame/port.h"
+
+namespace netstack {
+
+constexpr size_t kCaptureRingBytes = 16U << 20U;    // frames waiting to be written
+constexpr size_t kCaptureBatchBytes = 1U << 20U;    // written at once, and wakes the writer early
+constexpr uint64_t kCaptureDelay_ns = 100'000'000;  // until a frame is in the file, at the latest
+constexpr uint64_t kCaptureDrain_ns = kSecond_ns;   // for what is left, when the capture is closed
+
+// Writes every frame it sees to a libpcap savefile, whole, with the wall-clock time in nanoseconds;
+// frames of one burst share their time. tcpdump, tshark and Wireshark read it, also while it grows.
+//
+// A frame that could not be written is counted, never waited for, and the log says so: once when
+// that begins, once with the total at the end. The file stays valid when its disk is full. All
+// calls are for the loop's thread.
+class Capture final : public Mirror {
+ public:
+  // `path`: a file (emptied), a FIFO that somebody reads, /dev/fd/N, or "-" for standard output.
+  // Throws Error. The clock and log are borrowed for the capture's life.
+  Capture(std::string path, Clock& clock, Log& log);
+  ~Capture() override;
+
+  void observe(PortId ingress, std::span<const Frame> burst) noexcept override;
+
+  // Writes what is left, at most kCaptureDrain_ns long, and says what is missing. Later frames are
+  // lost. The destructor does it too.
+  void close();
+
+  // In the file, and not in it. A frame that waits is in neither; exact after close().
+  uint64_t frames_captured() const { return written_frames_.load(); }
+  uint64_t frames_lost() const { return crowded_out_frames_ + unwritten_frames_.load(); }
+
+ private:
+  void start_writer();
+  void wake_writer();
+  void say_losses();
+  void say_total();
+
+  void write_until_stopped();
+  void wait_for_work();
+  bool write_batch();
+  void write_header();
+  void put_out();
+  void fail(int error);
+
+  std::string path_;
+  Clock& clock_;
+  Log& log_;
+  RecordRing ring_{kCaptureRingBytes};
+  Output output_;
+  Fd wake_event_;
+
+  // The loop's side.
+  bool open_ = true;
+  uint64_t woken_at_bytes_ = 0;
+  uint64_t crowded_out_frames_ = 0;  // the ring was full
+  bool said_crowded_ = false;
+  bool said_error_ = false;
+
+  // The writer's side.
+  PcapEncoder encoder_;
+  bool header_written_ = false;
+  bool broken_ = false;  // a record was cut short, or the reader has gone: no more bytes
+
+  // The writer tells the loop.
+  std::atomic<uint64_t> written_frames_{0};
+  std::atomic<uint64_t> unwritten_frames_{0};
+  std::atomic<int> error_{0};  // the first errno
+
+  std::thread writer_;  // last: it uses all of the above
+};
+
+}  // namespace netstack

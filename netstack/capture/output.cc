@@ -1,0 +1,154 @@
+#include "netstack/capture/output.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <string_view>
+
+#include "netstack/base/clock.h"
+#include "netstack/base/error.h"
+
+namespace netstack {
+
+// Theory. write(2) may block for two reasons. A disk may be slow: nothing can be done about that,
+// and it is why a thread of its own does the writing. A reader of a pipe may have stopped: then we
+// wait in poll(2), which stop() can end, and never in write(2). A FIFO is opened non-blocking. A
+// descriptor that the user gave us is shared with others (the guest's standard output, say), who
+// would be surprised by O_NONBLOCK; a pipe that polls writable takes PIPE_BUF bytes without
+// blocking, so such a descriptor gets pieces of that size.
+//
+// Real time is used for the wait, not an injected clock: it bounds how long the process takes to
+// end.
+
+namespace {
+
+uint64_t now_ns() {
+  SystemClock clock;
+  return clock.monotonic_ns();
+}
+
+// The N of "-", "/dev/stdout" and "/dev/fd/N".
+std::optional<int> given_descriptor(std::string_view path) {
+  if (path == "-" || path == "/dev/stdout") return STDOUT_FILENO;
+  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!path.starts_with(prefix)) continue;
+    const std::string_view digits = path.substr(prefix.size());
+    int fd = -1;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
+    if (error == std::errc() && end == digits.data() + digits.size() && fd >= 0) return fd;
+  }
+  return std::nullopt;
+}
+
+Error open_error(int error, const std::string& path) {
+  const std::string tried = fmt::format("write capture {}", path);
+  struct stat what {};
+  if (error == ENXIO && ::stat(path.c_str(), &what) == 0 && S_ISFIFO(what.st_mode)) {
+    return Error(EX_CANTCREAT,
+                 fmt::format("cannot {}: nobody reads this FIFO; start its reader first", tried));
+  }
+  const char* remedy = "choose another file";
+  if (error == ENOENT) remedy = "make its directory first";
+  if (error == EISDIR) remedy = "name a file in it";
+  if (error == EACCES || error == EROFS) remedy = "choose a place you may write to";
+  return host_error(error, tried, remedy, EX_CANTCREAT);
+}
+
+}  // namespace
+
+Output::Output(const std::string& path) : stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!stop_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
+  if (const auto fd = given_descriptor(path)) {
+    adopt(*fd, path);
+  } else {
+    create(path);
+  }
+  struct stat what {};
+  if (::fstat(fd_.get(), &what) != 0) throw open_error(errno, path);
+  regular_ = S_ISREG(what.st_mode);
+}
+
+void Output::adopt(int fd, const std::string& path) {
+  fd_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!fd_) throw open_error(errno, path);
+  if (::isatty(fd_.get()) == 1) {
+    throw Error(EX_CANTCREAT,
+                fmt::format("cannot write capture {}: it is a terminal; redirect it, for example "
+                            "to `tcpdump -r -`",
+                            path));
+  }
+  const int flags = ::fcntl(fd_.get(), F_GETFL);
+  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) throw open_error(EBADF, path);
+  piece_size_max_ = PIPE_BUF;
+}
+
+void Output::create(const std::string& path) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  fd_.reset(::open(path.c_str(), kFlags, 0644));
+  if (!fd_) throw open_error(errno, path);
+}
+
+bool Output::out_of_time() const {
+  return now_ns() >= deadline_ns_.load();
+}
+
+void Output::stop(uint64_t grace_ns) {
+  deadline_ns_ = now_ns() + grace_ns;
+  const uint64_t one = 1;
+  while (::write(stop_event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
+}
+
+// False: the time is over.
+bool Output::wait_writable() {
+  for (;;) {
+    const uint64_t deadline_ns = deadline_ns_.load();
+    const bool stopped = deadline_ns != kNever;
+    const uint64_t now = now_ns();
+    if (now >= deadline_ns) return false;
+    std::array<pollfd, 2> fds{{{fd_.get(), POLLOUT, 0}, {stop_event_.get(), POLLIN, 0}}};
+    const int wait_ms =
+        stopped ? static_cast<int>((deadline_ns - now) / kMillisecond_ns) + 1 : int{-1};
+    ::poll(fds.data(), stopped ? 1 : 2, wait_ms);
+    if (fds[0].revents != 0) return true;  // also errors: write(2) tells which
+  }
+}
+
+Output::Written Output::write(std::span<const uint8_t> bytes) {
+  Written done;
+  while (done.size < bytes.size()) {
+    if (!regular_ && !wait_writable()) {
+      done.error = ETIMEDOUT;
+      break;
+    }
+    const size_t piece =
+        regular_ ? bytes.size() - done.size : std::min(bytes.size() - done.size, piece_size_max_);
+    const ssize_t took = ::write(fd_.get(), bytes.data() + done.size, piece);
+    if (took > 0) {
+      done.size += static_cast<size_t>(took);
+    } else if (took < 0 && errno != EINTR && errno != EAGAIN) {
+      done.error = errno;
+      break;
+    }
+  }
+  return done;
+}
+
+bool Output::take_back(size_t size) {
+  if (size == 0) return true;
+  if (!regular_) return false;
+  const off_t end = ::lseek(fd_.get(), -static_cast<off_t>(size), SEEK_CUR);
+  return end >= 0 && ::ftruncate(fd_.get(), end) == 0;
+}
+
+}  // namespace netstack

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "netstack/base/fd.h"
+
+namespace netstack {
+
+// Where a capture's bytes go: a file, a FIFO, or a descriptor the user opened ("-" for standard
+// output, /dev/fd/N). Belongs to the writer thread, but for stop().
+class Output {
+ public:
+  // Creates or empties a file. Throws Error: no such directory, a directory, no permission, a FIFO
+  // that nobody reads, a terminal.
+  explicit Output(const std::string& path);
+
+  struct Written {
+    size_t size = 0;
+    int error =
+        0;  // why it is less than asked for; ETIMEDOUT: stopped, and the reader did not read
+  };
+  // Waits for a slow reader until all is written or stop() has been called and its time is over.
+  Written write(std::span<const uint8_t> bytes);
+
+  // Takes the last `size` bytes back, so that the output ends with a whole record. False: it cannot
+  // (not a file), and more bytes would make no sense to a reader.
+  bool take_back(size_t size);
+
+  // From any thread: from now on write() has this long altogether, waiting included.
+  void stop(uint64_t grace_ns);
+  bool stopped() const { return deadline_ns_.load() != kNever; }
+  bool out_of_time() const;
+  int stop_event() const { return stop_event_.get(); }  // readable for ever after stop()
+
+ private:
+  static constexpr uint64_t kNever = UINT64_MAX;
+
+  void adopt(int fd, const std::string& path);
+  void create(const std::string& path);
+  bool wait_writable();
+
+  Fd fd_;
+  bool regular_ = false;
+  size_t piece_size_max_ = SIZE_MAX;  // the most one write(2) may be given
+  Fd stop_event_;
+  std::atomic<uint64_t> deadline_ns_{kNever};
+};
+
+}  // namespace netstack

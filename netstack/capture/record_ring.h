@@ -1,0 +1,68 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "netstack/frame/frame.h"
+
+namespace netstack {
+
+// A bounded queue of frame copies from one thread (the loop) to another (the writer), without a
+// lock: each side owns one counter and reads the other's.
+//
+//        drained_                filled_      added_
+//           ▼                       ▼            ▼
+//   ┌───────┬──────┬───────┬────────┬─────┬──────┬─────────┐
+//   │ free  │ head │ bytes │ head … │  not yet   │  free   │
+//   └───────┴──────┴───────┴────────┴─ published ┴─────────┘
+//            └── the writer's ──────┘└─ the loop's ─┘
+//
+// A frame is never split: when it does not fit before the end, a head that says so is left there
+// and the frame goes to the start.
+class RecordRing {
+ public:
+  struct Record {
+    uint64_t wall_ns;
+    std::span<const uint8_t> bytes;  // valid until release()
+  };
+
+  explicit RecordRing(size_t size);  // a multiple of kAlignBytes, above twice kFrameBytesMax
+
+  // The loop's side. add() copies the frame and says false when there is no room; publish() shows
+  // what was added to the writer and returns how many bytes went through the ring so far.
+  bool add(uint64_t wall_ns, const Frame& frame);
+  uint64_t publish();
+
+  // The writer's side. next() steps through what was published and says false at its end;
+  // release() gives everything stepped over back to the loop.
+  bool next(Record& record);
+  void release();
+
+  static constexpr size_t kAlignBytes = 16;
+
+ private:
+  struct Head {
+    uint64_t wall_ns;
+    uint32_t bytes;  // 0: nothing more before the end of the ring
+    uint32_t padding;
+  };
+  static_assert(sizeof(Head) == kAlignBytes, "a head fits wherever a record may begin");
+
+  void put_head(uint64_t at, const Head& head);
+
+  size_t size_;
+  std::unique_ptr<uint8_t[]> memory_;
+
+  uint64_t added_ = 0;         // loop only
+  uint64_t drained_seen_ = 0;  // loop only: the last drained_ it looked at
+  uint64_t taken_ = 0;         // writer only
+
+  // Apart from each other, so that one side's store does not take the other's cache line.
+  alignas(64) std::atomic<uint64_t> filled_{0};
+  alignas(64) std::atomic<uint64_t> drained_{0};
+};
+
+}  // namespace netstack

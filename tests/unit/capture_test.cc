@@ -1,0 +1,429 @@
+#include "netstack/capture/capture.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <pcap/pcap.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "netstack/base/error.h"
+
+namespace netstack {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+class MemoryLog final : public Log {
+ public:
+  void line(std::string_view text) override { lines.emplace_back(text); }
+  size_t count_of(std::string_view part) const {
+    size_t count = 0;
+    for (const std::string& text : lines) count += text.find(part) != std::string::npos ? 1 : 0;
+    return count;
+  }
+  std::vector<std::string> lines;
+};
+
+struct TemporaryDirectory {
+  TemporaryDirectory() {
+    std::string name = std::filesystem::temp_directory_path() / "lanyard-capture-XXXXXX";
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path = name;
+  }
+  ~TemporaryDirectory() { std::filesystem::remove_all(path); }
+  std::string file(const char* name) const { return path / name; }
+  std::filesystem::path path;
+};
+
+Bytes frame_bytes(size_t size, uint8_t fill) {
+  Bytes bytes(size, fill);
+  bytes[12] = 0x08;  // IPv4: no tag
+  bytes[13] = 0x00;
+  return bytes;
+}
+
+void observe(Capture& capture, const Bytes& bytes) {
+  Frame frame;
+  iovec body;
+  REQUIRE(view_frame(bytes.data(), bytes.size(), frame, body));
+  capture.observe(1, {&frame, 1});
+}
+
+struct Recorded {
+  uint64_t wall_ns;
+  uint32_t wire_size;
+  Bytes bytes;
+};
+
+// Every record of a savefile; fails the test when the file ends in the middle of one.
+std::vector<Recorded> read_savefile(std::FILE* file) {
+  std::string error(PCAP_ERRBUF_SIZE, '\0');
+  pcap_t* pcap =
+      ::pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, error.data());
+  INFO(error);
+  REQUIRE(pcap != nullptr);
+  CHECK(::pcap_datalink(pcap) == DLT_EN10MB);
+  CHECK(::pcap_snapshot(pcap) == 262'144);
+  std::vector<Recorded> records;
+  pcap_pkthdr* head = nullptr;
+  const u_char* data = nullptr;
+  int more = 0;
+  while ((more = ::pcap_next_ex(pcap, &head, &data)) == 1) {
+    records.push_back({static_cast<uint64_t>(head->ts.tv_sec) * kSecond_ns +
+                           static_cast<uint64_t>(head->ts.tv_usec),
+                       head->len, Bytes(data, data + head->caplen)});
+  }
+  CHECK_MESSAGE(more == PCAP_ERROR_BREAK, ::pcap_geterr(pcap));
+  ::pcap_close(pcap);
+  return records;
+}
+
+std::vector<Recorded> read_savefile(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "rb");
+  REQUIRE(file != nullptr);
+  return read_savefile(file);
+}
+
+// Gives up after a while, so that a broken writer fails a check instead of hanging the test.
+template <class Condition>
+bool eventually(Condition condition) {
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+TEST_CASE("frames come back with their bytes, length and nanoseconds") {
+  const TemporaryDirectory dir;
+  ManualClock clock;
+  MemoryLog log;
+  std::mt19937 random(7);
+  std::vector<Bytes> sent;
+  std::vector<uint64_t> times_ns;
+  {
+    Capture capture(dir.file("a.pcap"), clock, log);
+    for (const size_t size : {14, 15, 60, 1514, 9014, 65'535, 65'553}) {
+      Bytes bytes = frame_bytes(size, 0);
+      for (size_t i = 14; i < size; ++i) bytes[i] = static_cast<uint8_t>(random());
+      observe(capture, bytes);
+      sent.push_back(bytes);
+      times_ns.push_back(clock.wall_ns());
+      clock.advance_ns(1'000'000'001);
+    }
+    capture.close();
+    CHECK(capture.frames_captured() == sent.size());
+    CHECK(capture.frames_lost() == 0);
+  }
+  const auto records = read_savefile(dir.file("a.pcap"));
+  REQUIRE(records.size() == sent.size());
+  for (size_t i = 0; i < sent.size(); ++i) {
+    CHECK(records[i].bytes == sent[i]);
+    CHECK(records[i].wire_size == sent[i].size());
+    CHECK(records[i].wall_ns == times_ns[i]);
+  }
+  CHECK(log.lines.empty());
+}
+
+TEST_CASE("a tagged frame in many pieces is recorded whole and in order") {
+  const TemporaryDirectory dir;
+  ManualClock clock;
+  MemoryLog log;
+  Bytes whole = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0,
+                 1,    2,    3,    0x81, 0x00, 0xe0, 0x2a, 0x08, 0x06};
+  std::vector<Bytes> pieces;
+  for (size_t i = 0; i < 40; ++i) {
+    pieces.emplace_back(i + 1, static_cast<uint8_t>(i)).resize(i);  // the first is empty
+  }
+  std::vector<iovec> body;
+  for (Bytes& piece : pieces) {
+    body.push_back({piece.data(), piece.size()});
+    whole.insert(whole.end(), piece.begin(), piece.end());
+  }
+  Frame frame;
+  std::copy_n(whole.begin(), 18, frame.head.begin());
+  frame.head_bytes = 18;
+  frame.bytes = static_cast<uint32_t>(whole.size());
+  frame.body = body;
+  {
+    Capture capture(dir.file("a.pcap"), clock, log);
+    const std::vector<Frame> burst(3, frame);
+    capture.observe(1, burst);
+  }
+  const auto records = read_savefile(dir.file("a.pcap"));
+  REQUIRE(records.size() == 3);
+  for (const Recorded& record : records) CHECK(record.bytes == whole);
+}
+
+TEST_CASE("an empty capture is a valid file, and a new one replaces an old one") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  {
+    Capture capture(dir.file("a.pcap"), clock, log);
+    observe(capture, frame_bytes(5000, 1));
+  }
+  { const Capture capture(dir.file("a.pcap"), clock, log); }
+  CHECK(read_savefile(dir.file("a.pcap")).empty());
+}
+
+TEST_CASE("more than the ring holds goes through it when the writer keeps up") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  Capture capture(dir.file("a.pcap"), clock, log);
+  uint64_t sent = 0;
+  uint64_t sent_bytes = 0;
+  while (sent_bytes < 3 * kCaptureRingBytes) {
+    const size_t size = 60 + (sent * 7919) % 9000;
+    observe(capture, frame_bytes(size, static_cast<uint8_t>(sent)));
+    ++sent;
+    sent_bytes += size;
+    if (sent % 256 == 0) {
+      REQUIRE(eventually([&] { return sent - capture.frames_captured() < 1024; }));
+    }
+  }
+  capture.close();
+  CHECK(capture.frames_captured() == sent);
+  CHECK(capture.frames_lost() == 0);
+  const auto records = read_savefile(dir.file("a.pcap"));
+  REQUIRE(records.size() == sent);
+  for (size_t i = 0; i < records.size(); ++i) {
+    const size_t size = 60 + (i * 7919) % 9000;
+    if (records[i].bytes != frame_bytes(size, static_cast<uint8_t>(i))) FAIL("record ", i);
+  }
+}
+
+TEST_CASE("the file grows while the capture is open") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  Capture capture(dir.file("a.pcap"), clock, log);
+  observe(capture, frame_bytes(100, 1));
+  REQUIRE(eventually([&] { return capture.frames_captured() == 1; }));
+  CHECK(read_savefile(dir.file("a.pcap")).size() == 1);
+}
+
+TEST_CASE("a disk that is full from the start: counted, said once and once at the end") {
+  SystemClock clock;
+  MemoryLog log;
+  Capture capture("/dev/full", clock, log);
+  observe(capture, frame_bytes(100, 1));
+  REQUIRE(eventually([&] { return capture.frames_lost() == 1; }));
+  for (int i = 0; i < 9; ++i) observe(capture, frame_bytes(100, 1));
+  capture.close();
+  CHECK(capture.frames_lost() == 10);
+  CHECK(capture.frames_captured() == 0);
+  REQUIRE(log.lines.size() == 2);
+  CHECK(log.lines[0].starts_with("capture /dev/full: No space left on device; "));
+  CHECK(log.lines[0].ends_with(" frames are not in it so far"));
+  CHECK(log.lines[0].find(" 0 frames") == std::string::npos);
+  CHECK(log.lines[1] == "capture /dev/full: 10 of 10 frames are not in it");
+}
+
+TEST_CASE("a file that may not grow ends with a whole record, and grows again when it may") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  Capture capture(dir.file("a.pcap"), clock, log);
+  const rlimit small{10'000, before.rlim_max};  // no multiple of a record's 1016 bytes
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  for (int i = 0; i < 20; ++i) observe(capture, frame_bytes(1000, static_cast<uint8_t>(i)));
+  const bool settled =
+      eventually([&] { return capture.frames_captured() + capture.frames_lost() == 20; });
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+  REQUIRE(settled);
+
+  CHECK(capture.frames_captured() == 9);  // 24 + 9 * 1016 = 9168
+  const auto records = read_savefile(dir.file("a.pcap"));
+  REQUIRE(records.size() == 9);
+  for (size_t i = 0; i < 9; ++i) {
+    CHECK(records[i].bytes == frame_bytes(1000, static_cast<uint8_t>(i)));
+  }
+  observe(capture, frame_bytes(1000, 99));
+  capture.close();
+  CHECK(capture.frames_captured() == 10);
+  CHECK(capture.frames_lost() == 11);
+  const auto after = read_savefile(dir.file("a.pcap"));
+  REQUIRE(after.size() == 10);
+  CHECK(after.back().bytes == frame_bytes(1000, 99));
+  CHECK(log.count_of("File too large; 11 frames are not in it so far") == 1);
+  CHECK(log.count_of("11 of 21 frames are not in it") == 1);
+  CHECK(log.lines.size() == 2);
+}
+
+TEST_CASE("a FIFO's reader gets the stream") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
+  std::vector<Recorded> records;
+  std::thread reader([&] { records = read_savefile(dir.file("fifo")); });
+  std::optional<Capture> capture;
+  REQUIRE(eventually([&] {
+    try {
+      capture.emplace(dir.file("fifo"), clock, log);
+    } catch (const Error&) {  // the reader is not there yet
+    }
+    return capture.has_value();
+  }));
+  for (int i = 0; i < 500; ++i) observe(*capture, frame_bytes(1000, static_cast<uint8_t>(i)));
+  capture.reset();
+  reader.join();
+  CHECK(records.size() == 500);
+  CHECK(log.lines.empty());
+}
+
+TEST_CASE("a reader that stops reading costs frames, and never holds the loop") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
+  const Fd reader(::open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK));
+  REQUIRE(reader);
+  Capture capture(dir.file("fifo"), clock, log);
+  const Bytes bytes = frame_bytes(60'000, 5);
+  const uint64_t sent = 2 * kCaptureRingBytes / bytes.size();
+  for (uint64_t i = 0; i < sent; ++i) observe(capture, bytes);
+  CHECK(capture.frames_lost() > 0);
+  CHECK(log.count_of("faster than it can be written") == 1);
+  capture.close();
+  CHECK(capture.frames_captured() + capture.frames_lost() == sent);
+  CHECK(log.count_of("its reader has stopped reading") == 1);
+  CHECK(log.lines.size() == 2);
+}
+
+TEST_CASE("a reader that goes away costs frames and no signal") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
+  Fd reader(::open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK));
+  Capture capture(dir.file("fifo"), clock, log);
+  observe(capture, frame_bytes(100, 1));
+  REQUIRE(eventually([&] { return capture.frames_captured() == 1; }));
+  reader.reset();
+  observe(capture, frame_bytes(100, 1));
+  REQUIRE(eventually([&] { return capture.frames_lost() == 1; }));
+  observe(capture, frame_bytes(100, 1));
+  capture.close();
+  CHECK(capture.frames_lost() == 2);
+  CHECK(log.count_of("Broken pipe") == 1);
+}
+
+TEST_CASE("a descriptor the user opened is written to as it stands") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+  Fd writing(ends[1]);
+  {
+    Capture capture(fmt::format("/dev/fd/{}", writing.get()), clock, log);
+    observe(capture, frame_bytes(20'000, 3));  // more than PIPE_BUF, less than the pipe
+  }
+  CHECK((::fcntl(writing.get(), F_GETFL) & O_NONBLOCK) == 0);
+  writing.reset();
+  CHECK(read_savefile(::fdopen(ends[0], "rb")).size() == 1);
+}
+
+TEST_CASE("what cannot be opened is one line that says why and what to do") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
+  const auto line = [&](const std::string& path) {
+    try {
+      const Capture capture(path, clock, log);
+    } catch (const Error& error) {
+      CHECK(error.exit_code() == EX_CANTCREAT);
+      return std::string(error.what());
+    }
+    return std::string("no error");
+  };
+  const std::string absent = dir.file("absent") + "/a.pcap";
+  CHECK(line(absent) == fmt::format("cannot write capture {}: No such file or directory; make its "
+                                    "directory first",
+                                    absent));
+  CHECK(line(dir.path) == fmt::format("cannot write capture {}: Is a directory; name a file in it",
+                                      dir.path.string()));
+  CHECK(line(dir.file("fifo")) ==
+        fmt::format("cannot write capture {}: nobody reads this FIFO; start its reader first",
+                    dir.file("fifo")));
+  CHECK(line("/dev/fd/987") ==
+        "cannot write capture /dev/fd/987: Bad file descriptor; choose another file");
+}
+
+TEST_CASE("the capture's thread leaves signals to the loop") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  sigset_t before;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  const Capture capture(dir.file("a.pcap"), clock, log);
+  sigset_t after;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  CHECK(::sigismember(&after, SIGTERM) == ::sigismember(&before, SIGTERM));
+  static volatile sig_atomic_t handled_here = 0;
+  static const pthread_t loop_thread = ::pthread_self();
+  struct sigaction old {};
+  struct sigaction action {};
+  action.sa_handler = [](int) { handled_here = ::pthread_equal(::pthread_self(), loop_thread); };
+  REQUIRE(::sigaction(SIGUSR1, &action, &old) == 0);
+  ::kill(::getpid(), SIGUSR1);
+  CHECK(eventually([&] { return handled_here == 1; }));
+  ::sigaction(SIGUSR1, &old, nullptr);
+}
+
+TEST_CASE("the ring gives back what it took, across its end, until it is full") {
+  constexpr size_t kSize = 256 * 1024;
+  RecordRing ring(kSize);
+  std::mt19937 random(11);
+  uint64_t put = 0;
+  uint64_t got = 0;
+  bool was_full = false;
+  const auto size_of = [](uint64_t i) { return 14 + (i * 104'729) % 65'000; };
+  for (int round = 0; round < 400; ++round) {
+    const auto puts = random() % 6;
+    for (unsigned i = 0; i < puts; ++i) {
+      const Bytes bytes = frame_bytes(size_of(put), static_cast<uint8_t>(put));
+      Frame frame;
+      iovec body;
+      REQUIRE(view_frame(bytes.data(), bytes.size(), frame, body));
+      if (!ring.add(put, frame)) {
+        was_full = true;
+        break;
+      }
+      ++put;
+    }
+    ring.publish();
+    const auto takes = random() % 6;
+    RecordRing::Record record{};
+    for (unsigned i = 0; i < takes && ring.next(record); ++i, ++got) {
+      REQUIRE(record.wall_ns == got);
+      REQUIRE(Bytes(record.bytes.begin(), record.bytes.end()) ==
+              frame_bytes(size_of(got), static_cast<uint8_t>(got)));
+    }
+    ring.release();
+  }
+  CHECK(was_full);
+  CHECK(got > 100);
+}
+
+}  // namespace
+}  // namespace netstack
