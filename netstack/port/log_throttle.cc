@@ -1,0 +1,26 @@
+#include "netstack/port/log_throttle.h"
+
+#include <fmt/format.h>
+
+namespace netstack {
+
+void LogThrottle::line(std::string_view text) {
+  const uint64_t now_ns = clock_.monotonic_ns();
+  if (now_ns - window_start_ns_ >= kThrottleWindow_ns) {
+    window_start_ns_ = now_ns;
+    shown_count_ = 0;
+  }
+  if (shown_count_ == kThrottleLines_count) {
+    ++hidden_count_;
+    return;
+  }
+  ++shown_count_;
+  if (hidden_count_ == 0) {
+    log_.line(text);
+  } else {
+    log_.line(fmt::format("{} ({} lines before this one were not shown)", text, hidden_count_));
+    hidden_count_ = 0;
+  }
+}
+
+}  // namespace netstack

@@ -1,0 +1,134 @@
+// The handshake, from the switch's side:
+//
+//   client                              switch
+//     │ connect DIR/ctl ───────────────► accept                     (Handshake, kHandshake_ns to
+//     live) │ request, 122 bytes + text ─────► parse │                                  connect a
+//     datagram socket to the client's path, │                                  bind it to
+//     DIR/NNN.FD, hand the port to the host │ ◄──── 110 bytes: that address ── reply (VdePort) │
+//     connect its socket there
+//
+// Whatever goes wrong on our side closes the ctl stream at once: a client blocks in recv() until it
+// is answered, and the end of the stream is an answer. Clients that connect and say nothing are
+// bounded in time and number; when there are too many the oldest goes, because a real client sends
+// its request in the same breath as it connects, and a flood of silent ones cannot keep it out.
+//
+// Connect comes before bind, so nobody but the client can ever put a frame into the socket.
+//
+// A client names its socket and we open it with our rights. The mode of DIR/ctl therefore says who
+// may attach, and should not be wider than whom one trusts with that.
+#include "netstack/port/vde_listener.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+
+#include "netstack/base/error.h"
+
+namespace netstack {
+namespace {
+
+std::string port_name(uint64_t number, const VdeRequest& request) {
+  std::string name = fmt::format("vde {}", number);
+  if (!request.description.empty()) name += " " + request.description;
+  if (request.management) return name + " (asked for the management port)";
+  if (request.port_number != 0) name += fmt::format(" (asked for port {})", request.port_number);
+  return name;
+}
+
+}  // namespace
+
+VdeListener::VdeListener(Loop& loop, PortHost& host, Log& log, const LanDirectory& directory,
+                         VdeModes modes)
+    : loop_(loop),
+      host_(host),
+      log_(log, loop.clock()),
+      directory_(directory),
+      modes_(modes),
+      burst_(std::make_shared<DatagramBurst>()),
+      acceptor_(loop, log_, listen_unix(directory.file("ctl"), modes.ctl),
+                [this](Fd ctl) { begin(std::move(ctl)); }) {}
+
+VdeListener::~VdeListener() {
+  for (const Handshake& handshake : handshakes_) loop_.cancel(handshake.deadline);
+}
+
+void VdeListener::begin(Fd ctl) {
+  if (handshakes_.size() == kPendingHandshakes_count) {
+    end(handshakes_.begin());
+    turn_away(fmt::format("{} others wait that have not sent a request", kPendingHandshakes_count));
+  }
+  const auto handshake = handshakes_.emplace(handshakes_.end());
+  try {
+    handshake->ctl = std::make_unique<WatchedFd>(
+        loop_, std::move(ctl), EPOLLIN, [this, handshake](uint32_t) { on_request(handshake); });
+  } catch (...) {
+    handshakes_.erase(handshake);
+    throw;
+  }
+  handshake->deadline = loop_.after(kHandshake_ns, [this, handshake] {
+    end(handshake);
+    turn_away(fmt::format("it sent no request within {} s", kHandshake_ns / kSecond_ns));
+  });
+}
+
+void VdeListener::on_request(Handshakes::iterator handshake) {
+  std::array<uint8_t, kVdeRequestMax_size> bytes;
+  const ssize_t got = ::recv(handshake->ctl->get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  Fd ctl = end(handshake);
+  if (got > 0) answer(std::move(ctl), std::span(bytes).first(static_cast<size_t>(got)));
+}
+
+Fd VdeListener::end(Handshakes::iterator handshake) {
+  loop_.cancel(handshake->deadline);
+  Fd ctl = handshake->ctl->release();
+  handshakes_.erase(handshake);
+  return ctl;
+}
+
+void VdeListener::answer(Fd ctl, std::span<const uint8_t> bytes) {
+  const auto parsed = parse_vde_request(bytes);
+  if (const auto* wrong = std::get_if<std::string>(&parsed)) return turn_away(*wrong);
+  try {
+    plug_in(std::move(ctl), std::get<VdeRequest>(parsed));
+  } catch (const Error& error) {
+    turn_away(error.what());
+  }
+}
+
+void VdeListener::plug_in(Fd ctl, const VdeRequest& request) {
+  VdePlug plug{std::move(ctl), {}, {}};
+  ++number_;
+  if (const std::string wrong = open_data(request, plug); !wrong.empty()) return turn_away(wrong);
+  auto port =
+      std::make_unique<VdePort>(loop_, host_, burst_, std::move(plug), port_name(number_, request));
+  VdePort& plugged = *port;
+  if (host_.add(std::move(port)) == nullptr) return turn_away("the LAN is full");
+  plugged.reply();
+}
+
+// Empty, or what the host refused.
+std::string VdeListener::open_data(const VdeRequest& request, VdePlug& plug) {
+  plug.data = Fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!plug.data) return fmt::format("no socket for it: {}; raise `ulimit -n`", errno_text(errno));
+  const int data = plug.data.get();
+  if (::connect(data, reinterpret_cast<const sockaddr*>(&request.client), sizeof request.client) !=
+      0) {
+    return fmt::format("cannot connect to its socket {}: {}", request.client.sun_path,
+                       errno_text(errno));
+  }
+  // Stock switches name it so: number, dot, descriptor. The descriptor makes it unique.
+  const std::string path = directory_.file(fmt::format("{:03}.{}", 1 + (number_ - 1) % 999, data));
+  if (const int refusal = bind_datagram(data, path, modes_.data, plug.file); refusal != 0) {
+    return fmt::format("cannot bind {}: {}", path, errno_text(refusal));
+  }
+  return {};
+}
+
+void VdeListener::turn_away(std::string_view why) {
+  log_.line(fmt::format("{}: a client was turned away: {}", acceptor_.path(), why));
+}
+
+}  // namespace netstack

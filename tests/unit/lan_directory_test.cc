@@ -1,0 +1,188 @@
+#include "netstack/port/lan_directory.h"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <fstream>
+
+#include "netstack/base/error.h"
+#include "tests/unit/port_fixture.h"
+
+using namespace netstack;
+
+namespace {
+
+// The line an Error would show; empty when there was none.
+template <typename Act>
+std::string error_of(Act act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).find('\n') == std::string::npos);
+    return error.what();
+  }
+  return {};
+}
+
+bool has(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Leaves a socket file that no process has open.
+void leave_dead(const std::string& path, int type) {
+  const Fd fd(::socket(AF_UNIX, type, 0));
+  const sockaddr_un address = unix_address(path);
+  REQUIRE(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+}
+
+void touch(const std::string& path) {
+  std::ofstream(path) << "x";
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a listener is reachable as soon as its file is there, with its mode, and takes it along") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("ctl");
+  {
+    const UnixListener listener = listen_unix(path, 0620);
+    CHECK(files_in(directory.path) == std::vector<std::string>{"ctl"});
+    struct stat status {};
+    REQUIRE(::stat(path.c_str(), &status) == 0);
+    CHECK((status.st_mode & 0777) == 0620);
+    CHECK(connect_unix(path));
+  }
+  CHECK(files_in(directory.path).empty());
+  CHECK(has(error_of([&] { connect_unix(path); }), "No such file"));
+}
+
+TEST_CASE("a dead socket is replaced, a live one and other files are not") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("ctl");
+  leave_dead(path, SOCK_STREAM);
+  CHECK(has(error_of([&] { connect_unix(path); }), "Connection refused"));
+  {
+    const UnixListener first = listen_unix(path);
+    CHECK(connect_unix(path));
+    CHECK(has(error_of([&] { listen_unix(path); }),
+              "is in use by a running switch; stop it or choose another directory"));
+    CHECK(connect_unix(path));
+  }
+  touch(path);
+  CHECK(has(error_of([&] { listen_unix(path); }), "no socket"));
+  CHECK(files_in(directory.path) == std::vector<std::string>{"ctl"});
+}
+
+TEST_CASE("a file that took a listener's place is left alone") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.file("ctl");
+  {
+    const UnixListener listener = listen_unix(path);
+    ::unlink(path.c_str());
+    touch(path);
+  }
+  CHECK(files_in(directory.path) == std::vector<std::string>{"ctl"});
+}
+
+TEST_CASE("a path of 107 bytes is used, one of 108 is an error that says so") {
+  const TemporaryDirectory directory;
+  const std::string longest = directory.file(std::string(106 - directory.path.size(), 'x'));
+  REQUIRE(longest.size() == kSocketPathMax_size);
+  CHECK(listen_unix(longest).fd);
+  const std::string line = error_of([&] { listen_unix(longest + "x"); });
+  CHECK(has(line, "108 bytes"));
+  CHECK(has(line, "107"));
+  CHECK(has(line, "choose a shorter"));
+  CHECK(has(error_of([&] { connect_unix(longest + "x"); }), "108 bytes"));
+}
+
+TEST_CASE("a LAN directory is made with its mode and removed with what is dead in it") {
+  const TemporaryDirectory parent;
+  {
+    const LanDirectory lan(parent.file("lan") + "/");
+    CHECK(lan.path() == parent.file("lan"));
+    CHECK(lan.file("ctl") == parent.file("lan/ctl"));
+    struct stat status {};
+    REQUIRE(::stat(lan.path().c_str(), &status) == 0);
+    CHECK((status.st_mode & 07777) == 0700);
+    leave_dead(lan.file(".00123-00000"), SOCK_DGRAM);
+    leave_dead(lan.file("001.6"), SOCK_DGRAM);
+  }
+  CHECK(files_in(parent.path).empty());
+  { const LanDirectory lan(parent.file("lan"), 0750); }
+  CHECK(files_in(parent.path).empty());
+}
+
+TEST_CASE("whatever is not a dead socket of a LAN stays") {
+  const TemporaryDirectory parent;
+  Fd alive(::socket(AF_UNIX, SOCK_DGRAM, 0));
+  SocketFile alive_file;
+  const std::vector<std::string> kept{".00123-00000", ".hidden", "002.7", "notes", "other"};
+  {
+    const LanDirectory lan(parent.file("lan"));
+    REQUIRE(bind_datagram(alive.get(), lan.file(".00123-00000"), 0700, alive_file) == 0);
+    touch(lan.file("002.7"));  // named like a socket, but a file
+    touch(lan.file(".hidden"));
+    touch(lan.file("notes"));
+    leave_dead(lan.file("other"), SOCK_DGRAM);  // a dead socket, but nobody's we know
+  }
+  CHECK(files_in(parent.file("lan")) == kept);
+}
+
+TEST_CASE("a directory that was there is used and kept, less the dead sockets") {
+  const TemporaryDirectory directory;
+  leave_dead(directory.file("003.9"), SOCK_DGRAM);
+  leave_dead(directory.file("000.4242"), SOCK_STREAM);  // of a switch killed while it started
+  {
+    const LanDirectory lan(directory.path);
+    CHECK(files_in(directory.path).empty());
+  }
+  CHECK(files_in(directory.path).empty());
+}
+
+TEST_CASE("one switch at a time, and a killed one does not count") {
+  const TemporaryDirectory directory;
+  int started[2];
+  REQUIRE(::pipe(started) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const LanDirectory lan(directory.path);
+    const UnixListener ctl = listen_unix(lan.file("ctl"));
+    if (::write(started[1], "x", 1) != 1) ::_exit(1);
+    for (;;) ::pause();
+  }
+  char byte = 0;
+  REQUIRE(::read(started[0], &byte, 1) == 1);
+  CHECK(has(error_of([&] { LanDirectory{directory.path}; }), "in use by a running switch"));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  CHECK(files_in(directory.path) == std::vector<std::string>{"ctl"});
+  {
+    const LanDirectory lan(directory.path);
+    const UnixListener ctl = listen_unix(lan.file("ctl"));
+    CHECK(connect_unix(lan.file("ctl")));
+  }
+  CHECK(files_in(directory.path).empty());
+  ::close(started[0]);
+  ::close(started[1]);
+}
+
+TEST_CASE("unusable directories are one line, and nothing is left") {
+  const TemporaryDirectory parent;
+  touch(parent.file("file"));
+  CHECK(has(error_of([&] { LanDirectory{parent.file("file")}; }), "Not a directory"));
+  CHECK(has(error_of([&] { LanDirectory{parent.file("file/lan")}; }), "Not a directory"));
+  CHECK(has(error_of([&] { LanDirectory{parent.file("absent/lan")}; }),
+            "make its parent directory first"));
+  CHECK(has(error_of([&] { LanDirectory{"/proc/lan"}; }), "cannot make directory /proc/lan"));
+  CHECK(has(error_of([&] { LanDirectory{""}; }), "no name"));
+
+  const std::string longest =
+      parent.file(std::string(kLanDirectoryMax_size - parent.path.size() - 1, 'x'));
+  { const LanDirectory lan(longest); }
+  const std::string line = error_of([&] { LanDirectory{longest + "x"}; });
+  CHECK(has(line, "takes 93 bytes and 92 are possible"));
+  CHECK(files_in(parent.path) == std::vector<std::string>{"file"});
+}
