@@ -1,0 +1,86 @@
+// lanyard: a network for virtual machines, without root. Each subcommand is in a file of its own.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "netstack/base/error.h"
+#include "tools/lanyard/doctor.h"
+#include "tools/lanyard/run_command.h"
+#include "tools/lanyard/switch_command.h"
+
+namespace {
+
+int fail(int status, const std::string& line) {
+  std::fprintf(stderr, "lanyard: %s\n", line.c_str());
+  return status;
+}
+
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+// What stands after "--" is the guest's command and none of our business.
+std::vector<std::string> split_guest_command(std::vector<std::string>& arguments) {
+  const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
+  if (dashes == arguments.end()) return {};
+  std::vector<std::string> command(dashes + 1, arguments.end());
+  arguments.erase(dashes, arguments.end());
+  return command;
+}
+
+int run(std::vector<std::string> arguments) {
+  int status = EX_OK;
+  CLI::App app(
+      "A network for virtual machines, without root: a switch, a gateway that says why\n"
+      "something is unreachable, captures, and a driver that plugs QEMU in.",
+      "lanyard");
+  app.set_version_flag("--version", "lanyard " LANYARD_VERSION);
+  const std::vector<std::string> guest_command = split_guest_command(arguments);
+  tools::add_switch_command(app, status);
+  tools::add_run_command(app, guest_command, status);
+  tools::add_doctor_command(app, status);
+  try {
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
+    app.parse(std::move(arguments));
+  } catch (const CLI::Success& asked_for_help) {
+    return app.exit(asked_for_help);
+  } catch (const CLI::ParseError& error) {
+    return fail(EX_USAGE, "cannot understand the command line: " + first_line(error.what()) +
+                              "; `lanyard --help` shows what there is");
+  }
+  if (app.get_subcommands().empty()) {
+    return fail(EX_USAGE,
+                "cannot start: no subcommand is given; `lanyard --help` shows what there is");
+  }
+  return status;
+}
+
+// A caller may have closed them; a socket of ours must not come to stand where others print.
+void open_standard_descriptors() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) ::close(fd);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  open_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);  // a peer that left is an error code, not a signal
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (const netstack::Error& error) {
+    return fail(error.exit_code(), error.what());
+  } catch (const std::exception& error) {
+    return fail(EX_SOFTWARE, error.what());
+  }
+}

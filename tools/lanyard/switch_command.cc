@@ -1,0 +1,58 @@
+#include "tools/lanyard/switch_command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <memory>
+
+#include "netstack/base/error.h"
+#include "netstack/loop/signal_watch.h"
+#include "tools/lanyard/lan.h"
+#include "tools/lanyard/options.h"
+
+namespace tools {
+
+namespace {
+
+struct SwitchOptions {
+  std::string directory;
+  bool nat = false;
+  LanOptions lan;
+};
+
+int run_switch(const SwitchOptions& options) {
+  if (!options.nat && !(options.lan.net.empty() && options.lan.forwards.empty())) {
+    throw netstack::Error(EX_USAGE,
+                          "cannot use --net or --hostfwd: this LAN has no gateway; add --nat");
+  }
+  netstack::FdLog log(STDERR_FILENO, "lanyard");
+  netstack::SystemClock clock;
+  netstack::Loop loop(clock);
+  const netstack::SignalWatch signals(loop, netstack::kEndingSignals,
+                                      [&loop](int) { loop.stop(); });
+  Lan lan(loop, log);
+  const auto gateway = options.lan.gateway();
+  if (!options.lan.capture.empty()) lan.capture_to(options.lan.capture);
+  if (options.nat) lan.add_gateway(gateway);
+  lan.open_directory(options.directory);
+  log.line(fmt::format("LAN {} is ready", options.directory));
+  loop.run();
+  return EX_OK;
+}
+
+}  // namespace
+
+void add_switch_command(CLI::App& app, int& status) {
+  auto options = std::make_shared<SwitchOptions>();
+  CLI::App* command = app.add_subcommand("switch", "Make a LAN: a directory of sockets");
+  command
+      ->add_option("DIR", options->directory, "The LAN's directory; made, and removed at the end")
+      ->required()
+      ->type_name("");
+  command->add_flag("--nat", options->nat, "Attach the gateway: DHCP, DNS and the host's network");
+  options->lan.add_to(*command);
+  command->callback([options, &status] { status = run_switch(*options); });
+}
+
+}  // namespace tools
