@@ -152,7 +152,7 @@ class Job:
         if seconds >= GUEST_LIMIT_S:
             self.record("exit", False, f"stopped after {GUEST_LIMIT_S} s")
         else:
-            words = f"QEMU ended with {child.returncode} after {seconds:.1f} s"
+            words = f"lanyard run ended with {child.returncode} after {seconds:.1f} s"
             if child.returncode != 0 or not self.console.done:
                 said = self.log_text().strip().splitlines()
                 words += f"; lanyard said: {said[-1]}" if said else ""

@@ -43,7 +43,7 @@ class Loop {
 
   TimerId at(uint64_t deadline_ns, Handler handler);  // on Clock::monotonic_ns
   TimerId after(uint64_t delay_ns, Handler handler);
-  void cancel(TimerId id);  // unknown or past: nothing happens
+  void cancel(TimerId id);            // unknown or past: nothing happens
   uint64_t next_deadline_ns() const;  // of all timers; UINT64_MAX: none
 
   // Runs once, when this tick ends (or the next one, if called from end-of-tick work).

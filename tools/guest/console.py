@@ -65,7 +65,7 @@ class Console:
             running.status, running.seconds = int(status), float(seconds.rstrip("s"))
             return running
         else:
-            self.stray_lines.append(line)
+            (running.lines if running else self.stray_lines).append(line)
         return None
 
     def _take_lease(self, rest):

@@ -3,6 +3,7 @@
 Answers A and AAAA questions for the names it is given, NXDOMAIN for all others, over UDP.
 """
 
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -44,24 +45,24 @@ class NameServer:
         self.queries = []  # (name, type) as they came
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, port))
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._open = True
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self):
-        self._socket.shutdown(socket.SHUT_RDWR)
+        self._open = False
+        with contextlib.suppress(OSError):  # "not connected", said after it woke the thread
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._socket.close()
 
     def _serve(self):
         while True:
-            try:
-                query, peer = self._socket.recvfrom(4096)
-            except OSError:
-                return  # closed
-            if not query:
+            query, peer = self._socket.recvfrom(4096)
+            if not self._open:
                 return
             try:
                 self.queries.append(_question(query)[:2])
                 self._socket.sendto(answer(query, self.names), peer)
             except (IndexError, struct.error, UnicodeDecodeError):
                 continue  # not a query; a resolver asks again
-            except OSError:
-                return
