@@ -15,10 +15,12 @@ namespace netstack {
   X(kPeerGone, "peer-gone", "the receiver closed its socket")                                 \
   X(kBadOffload, "bad-offload", "a checksum was to be finished outside the frame")            \
   X(kBadSource, "bad-source", "the source address is a group address")                        \
+  X(kForeignSource, "foreign-source", "the source address is not of the guests' network")     \
   X(kHairpin, "hairpin", "the destination is behind the port the frame came from")            \
   X(kVlanNotMember, "vlan-not-member", "tagged for a VLAN this port is not a member of")      \
   X(kMalformed, "malformed", "a header inside the frame is cut short or contradicts itself")  \
   X(kUnsupported, "unsupported", "a protocol this port does not carry")                       \
+  X(kSequence, "sequence", "TCP data out of order where the NAT engine could not bear it")    \
   X(kLimit, "limit", "a table with a fixed limit was full")
 
 enum class DropReason : uint8_t {

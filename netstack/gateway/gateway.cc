@@ -67,6 +67,22 @@ bool Gateway::is_ours(const IpAddress& address) const {
   return address == own_address(address.v6) || is_nameserver(address) || is_link_local6(address);
 }
 
+// Whom the engine serves: our networks, and a guest that has no address yet.
+bool Gateway::is_guest(const IpAddress& address) const {
+  if (!address.v6) return network_.contains(address) || address == IpAddress{};
+  constexpr size_t kPrefixBytes = GatewayNetwork::kPrefix6Bits / 8;
+  const auto within = [&](const IpAddress& prefix) {
+    return std::equal(prefix.octets.begin(), prefix.octets.begin() + kPrefixBytes,
+                      address.octets.begin());
+  };
+  IpAddress unspecified;
+  unspecified.v6 = true;
+  IpAddress link_local = unspecified;
+  link_local.octets[0] = 0xfe;
+  link_local.octets[1] = 0x80;
+  return within(GatewayNetwork::prefix6()) || within(link_local) || address == unspecified;
+}
+
 bool Gateway::is_nameserver(const IpAddress& address) const {
   return address == (address.v6 ? GatewayNetwork::nameserver6() : network_.nameserver());
 }
@@ -106,6 +122,7 @@ void Gateway::take(std::span<uint8_t> frame) {
   }
   const auto packet = parse_guest_packet(frame);
   if (!packet) return count_drop(DropReason::kMalformed);
+  if (!is_guest(packet->source)) return count_drop(DropReason::kForeignSource);
   if (concerns_us(*packet)) take_packet(*packet, frame);
 }
 
@@ -172,6 +189,10 @@ void Gateway::request_echo(const GuestPacket& packet) {
       packet.v6() ? icmpv6_checksum_valid(packet.source, packet.destination, packet.transport)
                   : icmp_checksum_valid(packet.transport);
   if (!sound) return count_drop(DropReason::kMalformed);
+  if (packet.v6() && packet.ip.size() > kMtu) {  // its reply could not come back in one piece
+    return stage_packet(packet.path, make_icmp_error(gateway6_, packet.source, kIcmpv6PacketTooBig,
+                                                     0, kMtu, packet.ip));
+  }
   if (!admit(packet, {Protocol::kIcmpEcho, packet.destination, 0})) return;
   echo_.request({.path = packet.path,
                  .guest = packet.source,
@@ -192,6 +213,9 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
   const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
   if (opening && !admit(packet, target)) return;
+  if (!sequences_.admits(packet.source, packet.destination, *tcp)) {
+    return count_drop(DropReason::kSequence);
+  }
   clear_urgent(packet.transport);
   engine_.input(frame);
 }
@@ -298,6 +322,12 @@ void Gateway::on_echo_error(const EchoError& error) {
 void Gateway::on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno) {
   if (connect_errno != 0 && rework_reset(frame, connect_errno)) return;
   if (rework_error(frame, send_errno)) return;
+  const auto packet = parse_towards_guest(frame);
+  if (packet && packet->protocol == kProtocolTcp) {
+    if (const auto tcp = parse_tcp(packet->transport)) {
+      sequences_.observe(packet->destination, packet->source, *tcp);
+    }
+  }
   stage(frame);
 }
 

@@ -16,6 +16,7 @@
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/gateway/reachability.h"
+#include "netstack/gateway/sequence_guard.h"
 #include "netstack/gateway/slirp_engine.h"
 #include "netstack/loop/loop.h"
 
@@ -109,6 +110,7 @@ class Gateway final : public Port {
   bool is_ours(const Mac& mac) const;
   bool is_ours(const IpAddress& address) const;
   bool is_nameserver(const IpAddress& address) const;
+  bool is_guest(const IpAddress& address) const;
   const IpAddress& own_address(bool v6) const { return v6 ? gateway6_ : gateway4_; }
 
   Loop& loop_;
@@ -119,6 +121,7 @@ class Gateway final : public Port {
   RouteVerdicts verdicts_;
   ReasonLog reasons_;
   Reassembler reassembler_;
+  SequenceGuard sequences_;
   EchoProxy echo_;
   SlirpEngine engine_;
   std::vector<uint8_t> staged_bytes_;

@@ -1,5 +1,7 @@
 #include "netstack/gateway/guest_packet.h"
 
+#include <utility>
+
 #include "netstack/frame/frame.h"
 #include "netstack/wire/bytes.h"
 #include "netstack/wire/ipv4.h"
@@ -39,6 +41,12 @@ std::optional<GuestPacket> parse_guest_packet(std::span<uint8_t> frame) {
     return packet;
   }
   return std::nullopt;
+}
+
+std::optional<GuestPacket> parse_towards_guest(std::span<const uint8_t> frame) {
+  auto packet = parse_guest_packet({const_cast<uint8_t*>(frame.data()), frame.size()});
+  if (packet) std::swap(packet->path.guest, packet->path.gateway);
+  return packet;
 }
 
 }  // namespace netstack

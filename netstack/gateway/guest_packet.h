@@ -29,4 +29,7 @@ struct GuestPacket {
 // none of them.
 std::optional<GuestPacket> parse_guest_packet(std::span<uint8_t> frame);
 
+// The same for a packet on its way to a guest, which is then its destination.
+std::optional<GuestPacket> parse_towards_guest(std::span<const uint8_t> frame);
+
 }  // namespace netstack

@@ -63,13 +63,6 @@ bool read_quoted(std::span<const uint8_t> quoted, bool v6, Relayed& out) {
   return out.quoted_protocol == kProtocolTcp || out.quoted_protocol == kProtocolUdp;
 }
 
-// parse_guest_packet reads any packet; towards a guest the two addresses just swap their roles.
-std::optional<GuestPacket> parse_towards_guest(std::span<const uint8_t> frame) {
-  auto packet = parse_guest_packet({const_cast<uint8_t*>(frame.data()), frame.size()});
-  if (packet) std::swap(packet->path.guest, packet->path.gateway);
-  return packet;
-}
-
 std::optional<Relayed> parse_relayed(std::span<const uint8_t> frame) {
   const auto packet = parse_towards_guest(frame);
   if (!packet) return std::nullopt;

@@ -1,5 +1,3 @@
-#include "netstack/gateway/gateway.h"
-
 #include <arpa/inet.h>
 #include <doctest/doctest.h>
 #include <sys/socket.h>
@@ -8,81 +6,14 @@
 #include <vector>
 
 #include "netstack/wire/dhcp.h"
-#include "tests/packets/packets.h"
-#include "tests/unit/private_network.h"
+#include "tests/unit/gateway_bed.h"
 
-using namespace netstack;
-using packets::Builder;
-using packets::Bytes;
+using namespace tests;
 
 namespace {
 
-constexpr auto kGuest = "52:54:00:00:00:01";
-constexpr auto kGatewayMac = "52:55:0a:00:02:02";
 // A hop-by-hop header with nothing behind it, RFC 8200 §4.3.
 const Bytes kHopByHop = {kNextNone, 0, 1, 4, 0, 0, 0, 0};
-constexpr auto kGatewayMac6 = "52:56:00:00:00:02";
-
-struct TestLog final : Log {
-  std::vector<std::string> lines;
-  void line(std::string_view text) override { lines.emplace_back(text); }
-};
-
-struct Collect final : Sink {
-  std::vector<Bytes> frames;
-  void receive(PortId, std::span<Frame> burst) noexcept override {
-    for (const Frame& frame : burst) {
-      Bytes bytes(frame.bytes);
-      copy_frame(frame, bytes.data());
-      frames.push_back(std::move(bytes));
-    }
-  }
-};
-
-// A gateway in a namespace that holds nothing but "lo".
-struct Bed {
-  Bed() {
-    gateway.attach(guest, 1);
-    // libslirp answers only whom it has heard of.
-    send(Builder().eth(kGuest, "ff:ff:ff:ff:ff:ff").arp_request("10.0.2.15", "10.0.2.2"));
-    guest.frames.clear();
-  }
-
-  void send(const Builder& builder) { send(builder.build()); }
-  void send(const Bytes& bytes) {
-    Frame frame;
-    iovec body{};
-    REQUIRE(view_frame(bytes.data(), bytes.size(), frame, body));
-    gateway.send({&frame, 1});
-    run();
-  }
-  void run(int ticks = 4) {
-    for (int i = 0; i < ticks; ++i) loop.tick(2 * kMillisecond_ns);
-  }
-  uint64_t dropped(DropReason reason) const { return gateway.counters().dropped(reason); }
-  std::vector<Bytes> take() { return std::exchange(guest.frames, {}); }
-  packets::Parsed only() {
-    INFO(packets::describe(guest.frames));
-    REQUIRE(guest.frames.size() == 1);
-    return packets::parse_frame(guest.frames[0]);
-  }
-
-  SystemClock clock;
-  Loop loop{clock};
-  TestLog log;
-  Gateway gateway{loop, {}, log};
-  Collect guest;
-};
-
-struct PrivateNetwork {
-  PrivateNetwork() { tests::enter_private_network(); }
-};
-
-Bed make_bed() {
-  static const PrivateNetwork once;
-  return Bed();
-}
-
 Fd listen_udp(uint16_t& port) {
   Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
@@ -299,17 +230,6 @@ TEST_CASE("a refused port comes from the address the guest asked, not from 127.0
   CHECK(answer.source() == packets::ip("10.0.2.2"));
 }
 
-TEST_CASE("a refused TCP connection is a reset, never a FIN") {
-  Bed bed = make_bed();
-  bed.send(
-      Builder().eth(kGuest, kGatewayMac).ip("10.0.2.15", "10.0.2.2").tcp(4000, 9, kTcpSyn, 100));
-  bed.run();
-  const auto answer = bed.only();
-  REQUIRE(answer.tcp);
-  CHECK(answer.tcp->flags == (kTcpRst | kTcpAck));
-  CHECK(answer.tcp->ack == 101);
-}
-
 TEST_CASE("what the gateway does not carry") {
   Bed bed = make_bed();
   struct Row {
@@ -389,38 +309,22 @@ TEST_CASE("TFTP and the DNS address's other ports are closed, not carried") {
   }
 }
 
-TEST_CASE("urgent data never reaches the engine") {
-  // The host's server sees the bytes in line and no urgent mark: the flag was cleared before NAT.
+TEST_CASE("an oversized IPv6 echo is told the MTU, and strangers' addresses are not served") {
   Bed bed = make_bed();
-  const Fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  REQUIRE(::bind(server.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  REQUIRE(::listen(server.get(), 1) == 0);
-  socklen_t bytes = sizeof address;
-  ::getsockname(server.get(), reinterpret_cast<sockaddr*>(&address), &bytes);
-  const uint16_t port = ntohs(address.sin_port);
-  const auto tcp = [&](uint8_t flags, uint32_t seq, uint32_t ack) {
-    return Builder()
-        .eth(kGuest, kGatewayMac)
-        .ip("10.0.2.15", "10.0.2.2")
-        .tcp(4000, port, flags, seq, ack);
-  };
-  bed.send(tcp(kTcpSyn, 100, 0));
-  bed.run();
-  const auto syn_ack = bed.only();
-  REQUIRE(syn_ack.tcp);
-  REQUIRE(syn_ack.tcp->flags == (kTcpSyn | kTcpAck));
-  const uint32_t ack = syn_ack.tcp->seq + 1;
-  bed.send(tcp(kTcpAck, 101, ack));
-  bed.send(tcp(kTcpAck | kTcpPsh, 101, ack).urgent(60'000).payload("abc"));
-  const Fd client(::accept4(server.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  REQUIRE(client);
-  char text[8] = {};
-  CHECK(::recv(client.get(), text, sizeof text, 0) == 3);
-  CHECK(std::string(text) == "abc");
-  CHECK(::recv(client.get(), text, sizeof text, MSG_OOB) < 0);
+  bed.send(Builder()
+               .eth(kGuest, kGatewayMac6)
+               .ip("fec0::15", "::1")
+               .echo_request(1, 1)
+               .payload_bytes(65'480));
+  const auto answer = bed.only();
+  REQUIRE(answer.icmp);
+  CHECK(answer.icmp->type == kIcmpv6PacketTooBig);
+  CHECK(answer.icmp->rest == Gateway::kMtu);
+  bed.take();
+  bed.send(Builder().eth(kGuest, kGatewayMac).ip("192.0.2.1", "10.0.2.2").tcp(1, 2, kTcpSyn));
+  bed.send(Builder().eth(kGuest, kGatewayMac6).ip("2001:db8::1", "fec0::2").tcp(1, 2, kTcpSyn));
+  CHECK(bed.dropped(DropReason::kForeignSource) == 2);
+  CHECK(bed.take().empty());
 }
 
 TEST_CASE("an idle gateway sleeps") {
