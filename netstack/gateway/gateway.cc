@@ -51,7 +51,7 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
       network_(config.network),
       gateway4_(config.network.gateway()),
       verdicts_(reachability_),
-      reasons_(log),
+      reasons_(log, loop.clock()),
       echo_(loop, {.on_reply = [this](const EchoReply& reply) { on_echo_reply(reply); },
                    .on_error = [this](const EchoError& error) { on_echo_error(error); }}),
       engine_(

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "netstack/base/log.h"
+#include "netstack/base/log_throttle.h"
 #include "netstack/frame/port.h"
 #include "netstack/gateway/echo.h"
 #include "netstack/gateway/fragments.h"
@@ -46,16 +47,18 @@ class RouteVerdicts {
   std::optional<Entry> nameservers_;
 };
 
-// Each flow and cause once.
+// Each flow and cause once, and not more lines than a person reads: a guest that scans addresses
+// would have one for each.
 class ReasonLog {
  public:
+  static constexpr uint32_t kLinesMax = 20;       // in kThrottleWindow_ns
   static constexpr size_t kRememberedMax = 4096;  // then the oldest memory goes: lines may repeat
 
-  explicit ReasonLog(Log& log) : log_(log) {}
+  ReasonLog(Log& log, Clock& clock) : log_(log, clock, kLinesMax) {}
   void say(const IpAddress& guest, const Target& target, const Reason& reason);
 
  private:
-  Log& log_;
+  LogThrottle log_;
   std::set<std::tuple<IpAddress, Protocol, IpAddress, uint16_t, Cause>> said_;
 };
 

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "netstack/loop/loop.h"
-#include "netstack/port/log_throttle.h"
+#include "netstack/base/log_throttle.h"
 #include "netstack/port/unix_socket.h"
 #include "netstack/port/watched_fd.h"
 

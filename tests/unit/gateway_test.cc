@@ -98,6 +98,19 @@ TEST_CASE("no route: the guest is told the right code and the log says why, once
   }
 }
 
+TEST_CASE("a guest that scans addresses cannot flood the log") {
+  Bed bed = make_bed();
+  for (uint32_t i = 0; i < 500; ++i) {
+    bed.send(Builder()
+                 .eth(kGuest, kGatewayMac)
+                 .ip(packets::ip("10.0.2.15"), IpAddress::v4(0x09000000 + i))
+                 .udp(1000, 9)
+                 .payload("x"));
+  }
+  CHECK(bed.take().size() == 500);
+  CHECK(bed.log.lines.size() == ReasonLog::kLinesMax);
+}
+
 TEST_CASE("no IPv6 route is told over ICMPv6") {
   Bed bed = make_bed();
   for (const auto& packet :

@@ -11,17 +11,19 @@ namespace netstack {
 constexpr uint32_t kThrottleLines_count = 5;  // lines per window
 constexpr uint64_t kThrottleWindow_ns = 10 * kSecond_ns;
 
-// Lines about what clients do wrong. A client in a loop must not fill the user's disk: after
-// kThrottleLines_count lines the rest of the window is silent, and the next line that is shown
-// says how many were not.
+// Lines that peers and guests can cause at will. One in a loop must not fill the user's disk: after
+// `line_count_max` lines the rest of the window is silent, and the next line that is shown says how
+// many were not.
 class LogThrottle {
  public:
-  LogThrottle(Log& log, Clock& clock) : log_(log), clock_(clock) {}
+  LogThrottle(Log& log, Clock& clock, uint32_t line_count_max = kThrottleLines_count)
+      : log_(log), clock_(clock), line_count_max_(line_count_max) {}
   void line(std::string_view text);
 
  private:
   Log& log_;
   Clock& clock_;
+  uint32_t line_count_max_;
   uint64_t window_start_ns_ = 0;
   uint32_t shown_count_ = 0;
   uint64_t hidden_count_ = 0;

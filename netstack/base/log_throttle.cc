@@ -1,4 +1,4 @@
-#include "netstack/port/log_throttle.h"
+#include "netstack/base/log_throttle.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@ void LogThrottle::line(std::string_view text) {
     window_start_ns_ = now_ns;
     shown_count_ = 0;
   }
-  if (shown_count_ == kThrottleLines_count) {
+  if (shown_count_ == line_count_max_) {
     ++hidden_count_;
     return;
   }
