@@ -59,6 +59,7 @@ struct SlirpEngine::Callbacks {
   static ssize_t send_packet(const void* data, size_t size, void* opaque) {
     const int send_errno = errno;
     SlirpEngine& self = engine(opaque);
+    ++self.moves_;
     const int connect_errno = std::exchange(self.connect_errno_, 0);
     self.on_frame_({static_cast<const uint8_t*>(data), size}, connect_errno, send_errno);
     return static_cast<ssize_t>(size);  // less, or negative, would be logged per frame
@@ -156,6 +157,7 @@ SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, Fram
 
 SlirpEngine::~SlirpEngine() {
   loop_.cancel(wake_up_);
+  loop_.cancel(pause_);
   loop_.forget(epoll_.get());
   slirp_cleanup(slirp_);
   g_log_set_default_handler(g_log_default_handler, nullptr);
@@ -187,13 +189,31 @@ void SlirpEngine::input(std::span<const uint8_t> frame) {
 }
 
 void SlirpEngine::poll(bool with_sockets) {
+  const uint64_t moves_before = moves_;
   if (with_sockets) collect_ready();
+  const bool woken_by_sockets = !ready_.empty();
   slirp_pollfds_poll(slirp_, with_sockets ? 0 : 1, Callbacks::get_revents, this);
   polled_ms_ = now_ms();
   connect_errno_ = 0;
   for (const int fd : ready_) descriptor(fd).ready = 0;
   ready_.clear();
+  if (woken_by_sockets) pause_if_fruitless(moves_before);
   on_activity_();
+}
+
+// What this poll asks for anew shows in the fill at the tick's end, so a fruitful poll may count as
+// fruitless once, and the next one sets that right.
+void SlirpEngine::pause_if_fruitless(uint64_t moves_before) {
+  fruitless_polls_ =
+      moves_before == moves_ && moves_at_last_poll_ == moves_ ? fruitless_polls_ + 1 : 0;
+  moves_at_last_poll_ = moves_;
+  if (fruitless_polls_ < kFruitlessPollsMax || pause_ != 0) return;
+  fruitless_polls_ = 0;
+  loop_.rewatch(epoll_.get(), 0);
+  pause_ = loop_.after(kPause_ns, [this] {
+    pause_ = 0;
+    loop_.rewatch(epoll_.get(), EPOLLIN);
+  });
 }
 
 void SlirpEngine::collect_ready() {
@@ -255,6 +275,7 @@ void SlirpEngine::ask(int fd, uint32_t epoll_events) {
   }
   if (fresh) asked_.push_back(fd);
   slot.asked = epoll_events;
+  ++moves_;
 }
 
 // What was asked for before and not in this fill.
@@ -264,6 +285,7 @@ void SlirpEngine::leave_out_stale() {
     if (slot.generation == generation_) return false;
     if (slot.asked != 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
     slot.asked = 0;
+    ++moves_;
     return true;
   });
 }
@@ -271,6 +293,7 @@ void SlirpEngine::leave_out_stale() {
 // Opened or about to be closed: whatever epoll knew under this number is no longer true.
 void SlirpEngine::forget_descriptor(int fd) {
   if (fd < 0) return;
+  ++moves_;
   Descriptor& slot = descriptor(fd);
   if (slot.asked != 0) {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // fails when closed already: fine

@@ -37,8 +37,15 @@ namespace netstack {
 //    guest a FIN without a SYN and fall silent; this way it answers RST, and on_frame learns the
 //    errno.
 //  - Urgent data is never reported.
+//  - A socket that stays ready and cannot be served would spin the loop: a forward whose client
+//  waits
+//    while no descriptor is left, for instance. After kFruitlessPollsMax polls that moved nothing,
+//    its sockets are left alone for kPause_ns.
 class SlirpEngine {
  public:
+  static constexpr uint32_t kFruitlessPollsMax = 64;  // in a row
+  static constexpr uint64_t kPause_ns = 20 * kMillisecond_ns;
+
   // A frame for a guest, valid during the call. `connect_errno` is the errno of the failed connect
   // this frame (a TCP RST) reports, 0 for every other frame. `send_errno` is errno as the engine
   // left it when it made this frame: why a send failed, if the frame is an ICMP unreachable.
@@ -72,6 +79,7 @@ class SlirpEngine {
   uint64_t now_ms() const;
   void poll(bool with_sockets);
   void collect_ready();
+  void pause_if_fruitless(uint64_t moves_before);
   int add_poll(int fd, int slirp_events);
   int ready_events(int index);
   void ask(int fd, uint32_t epoll_events);
@@ -93,6 +101,10 @@ class SlirpEngine {
   std::vector<int> ready_;   // descriptors with ready events
   uint32_t generation_ = 0;
   int connect_errno_ = 0;
+  uint64_t moves_ = 0;  // frames made, sockets opened or closed, events asked for anew
+  uint64_t moves_at_last_poll_ = 0;
+  uint32_t fruitless_polls_ = 0;
+  Loop::TimerId pause_ = 0;
   Loop::TimerId wake_up_ = 0;
   Slirp* slirp_ = nullptr;
 };

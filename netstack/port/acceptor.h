@@ -3,8 +3,8 @@
 #include <functional>
 #include <optional>
 
-#include "netstack/loop/loop.h"
 #include "netstack/base/log_throttle.h"
+#include "netstack/loop/loop.h"
 #include "netstack/port/unix_socket.h"
 #include "netstack/port/watched_fd.h"
 

@@ -1,5 +1,6 @@
 // lanyard: a network for virtual machines, without root. Each subcommand is in a file of its own.
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -71,10 +72,20 @@ void open_standard_descriptors() {
   if (fd >= 0) ::close(fd);
 }
 
+// Every plug, echo and NAT flow takes a descriptor, and the usual soft limit of 1024 is soon
+// reached.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   open_standard_descriptors();
+  raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);  // a peer that left is an error code, not a signal
   try {
     return run({argv + 1, argv + argc});
