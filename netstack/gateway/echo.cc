@@ -36,6 +36,12 @@ Fd open_ping_socket(bool v6) {
   return socket;
 }
 
+// Errors that concern whoever sent the packet. Redirects and source quench, say, concern this host.
+bool is_for_the_sender(bool v6, uint8_t type) {
+  if (v6) return type >= kIcmpv6Unreachable && type <= kIcmpv6ParameterProblem;
+  return type == kIcmpUnreachable || type == kIcmpTimeExceeded || type == kIcmpParameterProblem;
+}
+
 // A received datagram with its source address and control messages.
 struct Datagram {
   sockaddr_storage address{};
@@ -215,6 +221,7 @@ bool EchoProxy::read_error(Session& session) {
                    .router = std::nullopt,
                    .errno_value = static_cast<int>(error->ee_errno)};
   if (error->ee_origin == SO_EE_ORIGIN_ICMP || error->ee_origin == SO_EE_ORIGIN_ICMP6) {
+    if (!is_for_the_sender(session.key.v6, error->ee_type)) return true;
     sockaddr_storage offender{};
     const void* at = SO_EE_OFFENDER(error);
     std::memcpy(&offender, at, session.key.v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
