@@ -112,7 +112,13 @@ configure_and_build() {
   local preset=$1 folder=$2 target=$3 log
   log=$logs/build-${2##*/}.log
   shift 3
-  command -v ccache >/dev/null && set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+  # A cache that cannot be written would fail every compilation: an unwritable HOME, say.
+  local cache=${CCACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/nowhere}/.cache}/ccache}
+  if command -v ccache >/dev/null && mkdir -p "$cache" 2>/dev/null && [ -w "$cache" ]; then
+    set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+  else
+    set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=
+  fi
   must "$log.configure" cmake -S "$root" --preset "$preset" -B "$folder" "$@"
   must "$log" cmake --build "$folder" --target "$target" -j "$(nproc)"
 }

@@ -52,6 +52,7 @@ constexpr auto kRows = std::to_array<CauseRow>({
      kPortUnreachable},
     {Cause::kNameserverRefuses, "nameserver-refuses", "nameserver refuses", kPortUnreachable},
     {Cause::kNameserverSilent, "nameserver-silent", "nameserver silent", kHostUnreachable},
+    {Cause::kHostUnreachable, "host-unreachable", "host unreachable", kHostUnreachable},
     {Cause::kRefusedOnPath, "refused-on-path", "refused on the way", kHostUnreachable},
     {Cause::kNoAnswer, "no-answer", "no answer", kHostUnreachable},
     {Cause::kUnknown, "unknown", "refused by the host", kNetUnreachable},

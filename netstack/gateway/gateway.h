@@ -104,7 +104,7 @@ class Gateway final : public Port {
   void on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno);
   bool rework_error(std::span<const uint8_t> frame, int send_errno);
   bool rework_reset(std::span<const uint8_t> frame, int connect_errno);
-  void say_nameserver_refuses(const IpAddress& guest, const Target& target);
+  Target behind(const Target& target);
   void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet);
   void stage(std::span<const uint8_t> frame);
   void schedule_flush();

@@ -117,4 +117,14 @@ std::string to_string(const HostForward& forward) {
                      any_guest ? "" : to_string(forward.guest_address), forward.guest_port);
 }
 
+void GatewayConfig::check_forwards() const {
+  for (const HostForward& forward : forwards) {
+    if (forward.guest_address == IpAddress{} || network.contains(forward.guest_address)) continue;
+    throw Error(EX_USAGE,
+                fmt::format("cannot forward {}: the guest's address is not in {}/{}; leave "
+                            "it out for the first lease, or choose one of that network",
+                            to_string(forward), to_string(network.network), network.prefix_bits));
+  }
+}
+
 }  // namespace netstack

@@ -61,6 +61,8 @@ std::string to_string(const HostForward& forward);
 struct GatewayConfig {
   GatewayNetwork network;
   std::vector<HostForward> forwards;
+
+  void check_forwards() const;  // throws Error when one leads out of the network
 };
 
 }  // namespace netstack

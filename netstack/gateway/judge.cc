@@ -186,6 +186,18 @@ Reason explain(const HostFacts& facts, const Target& target, int errno_value,
     probe.errno_value = errno_value;
     return *judge_nameserver(facts, {target.address, {}}, probe);
   }
+  if (errno_value == EHOSTUNREACH && !route && facts.route.known) {
+    const std::string way =
+        facts.route.router
+            ? fmt::format("router {} of \"{}\"", to_string(*facts.route.router), facts.route.link)
+            : fmt::format("link \"{}\"", facts.route.link);
+    return {
+        Cause::kHostUnreachable, errno_value,
+        fmt::format("the route leads to {}, and nobody answers for the address there or a router "
+                    "on the way says so (EHOSTUNREACH)",
+                    way),
+        "check the address, and that its machine is up"};
+  }
   const std::string call = syscall.empty() ? std::string("the host") : fmt::format("{}()", syscall);
   return unknown(fmt::format("{} refused {} with {} ({})", call, to_string(target),
                              errno_name(errno_value), errno_text(errno_value)),

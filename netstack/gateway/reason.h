@@ -23,6 +23,7 @@ enum class Cause : uint8_t {
   kNameserverUnrouted,  // the host has no route to its nameserver
   kNameserverRefuses,   // nobody listens at the nameserver
   kNameserverSilent,    // the nameserver did not answer in time
+  kHostUnreachable,     // a route exists, and nobody answers for the address at its end
   kRefusedOnPath,       // the packet left, an ICMP error came back for it
   kNoAnswer,            // a route exists, the packet left, nothing came back (doctor only)
   kUnknown,             // the host refused with an errno no rule explains

@@ -105,7 +105,7 @@ bool Gateway::rework_error(std::span<const uint8_t> frame, int send_errno) {
   if ((engines_own || from_this_host) && says_no_way(*relayed)) {
     const int errno_value = engines_own ? send_errno : EHOSTUNREACH;
     if (errno_value == 0) return false;  // nothing is known that the engine did not say
-    const Reason reason = reachability_.explain(target, errno_value);
+    const Reason reason = reachability_.explain(behind(target), errno_value);
     reasons_.say(relayed->guest, target, reason);
     const IcmpAnswer& answer = cause_row(reason.cause).answer;
     stage_packet(relayed->path,
@@ -113,24 +113,26 @@ bool Gateway::rework_error(std::span<const uint8_t> frame, int send_errno) {
                                  v6 ? answer.code6 : answer.code4, 0, relayed->quoted));
     return true;
   }
-  if (!from_this_host) return false;
+  const bool asked_us = is_ours(target.address);
+  if (engines_own || (!from_this_host && !asked_us)) return false;
 
   if (target.port == kPortDns && is_nameserver(target.address) &&
       relayed->code == (v6 ? kCodePort6 : kCodePort)) {
-    say_nameserver_refuses(relayed->guest, target);
+    reasons_.say(relayed->guest, target, reachability_.explain(behind(target), ECONNREFUSED));
   }
-  const IpAddress sender = is_ours(target.address) ? target.address : own_address(v6);
+  const IpAddress sender = asked_us ? target.address : own_address(v6);
   stage_packet(relayed->path, make_icmp_error(sender, relayed->guest, relayed->type, relayed->code,
                                               relayed->rest, relayed->quoted));
   return true;
 }
 
-// libslirp asks the first nameserver of resolv.conf in the name of the gateway's own address.
-void Gateway::say_nameserver_refuses(const IpAddress& guest, const Target& target) {
+// What stands behind a gateway address that a guest asked: libslirp puts the question to the first
+// nameserver of resolv.conf.
+Target Gateway::behind(const Target& target) {
+  if (target.port != kPortDns || !is_nameserver(target.address)) return target;
   const HostFacts facts = reachability_.facts(target.address);
-  if (facts.resolver.nameservers.empty()) return;
-  const Target server{Protocol::kUdp, facts.resolver.nameservers.front().address, kPortDns};
-  reasons_.say(guest, target, reachability_.explain(server, ECONNREFUSED));
+  if (facts.resolver.nameservers.empty()) return target;
+  return {target.protocol, facts.resolver.nameservers.front().address, target.port};
 }
 
 // A RST that stands for a connect that failed with `connect_errno`. True: replaced.
@@ -170,7 +172,7 @@ bool Gateway::rework_reset(std::span<const uint8_t> frame, int connect_errno) {
   write_tcp(tcp, syn.data() + at);
 
   const Target target{Protocol::kTcp, server, tcp.destination_port};
-  const Reason reason = reachability_.explain(target, connect_errno);
+  const Reason reason = reachability_.explain(behind(target), connect_errno);
   reasons_.say(guest, target, reason);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
   stage_packet(packet->path, make_icmp_error(own_address(guest.v6), guest,

@@ -145,6 +145,7 @@ SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, Fram
   check(slirp_ != nullptr, "libslirp takes a valid configuration");
 
   try {
+    config.check_forwards();
     for (const HostForward& forward : config.forwards) add_forward(forward);
     loop_.watch(epoll_.get(), EPOLLIN, [this](uint32_t) { poll(true); });
   } catch (...) {

@@ -148,7 +148,9 @@ class RunTest(unittest.TestCase):
 
     def test_exit_status_passes_through(self):
         for status in (0, 1, 7, 255):
-            self.assertEqual((status, "", ""), self.run_lanyard(self.script(f"exit {status}\n")))
+            code, out, err = self.run_lanyard(self.script(f"exit {status}\n"))
+            self.assertEqual((status, ""), (code, out))
+            self.assertEqual(status != 0, "ended at once" in err, err)
         self.assertEqual(128 + 11, self.run_lanyard(self.script("kill -SEGV $$\n"))[0])
 
     def test_output_and_arguments_are_the_guests(self):
@@ -207,7 +209,9 @@ class RunTest(unittest.TestCase):
         self.assertEqual(1, status)
         self.assertEqual("", out)
         self.assertIn("-no-such-option: invalid option", err)
-        self.assertNotIn("lanyard: ", err)
+        ours = [line for line in err.splitlines() if line.startswith("lanyard: ")]
+        self.assertEqual(len(ours), 1, err)
+        self.assertIn("ended at once with status 1; mend its options", ours[0])
 
     # --- a real QEMU --------------------------------------------------------------------------
 

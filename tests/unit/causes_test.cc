@@ -66,6 +66,7 @@ TEST_CASE("each cause has the ICMP codes that were chosen for it") {
                                    {Cause::kNameserverUnrouted, "nameserver-unrouted", 3, 4},
                                    {Cause::kNameserverRefuses, "nameserver-refuses", 3, 4},
                                    {Cause::kNameserverSilent, "nameserver-silent", 1, 3},
+                                   {Cause::kHostUnreachable, "host-unreachable", 1, 3},
                                    {Cause::kRefusedOnPath, "refused-on-path", 1, 3},
                                    {Cause::kNoAnswer, "no-answer", 1, 3},
                                    {Cause::kUnknown, "unknown", 0, 0}};

@@ -156,6 +156,12 @@ Verdict judge_address(netstack::Reachability& reachability, const IpAddress& add
 
 // --- output -----------------------------------------------------------------------------------
 
+// Where nothing came back, the gateway has nothing to pass on.
+bool is_silence(const Reason& reason) {
+  return reason.cause == netstack::Cause::kNoAnswer ||
+         reason.cause == netstack::Cause::kNameserverSilent;
+}
+
 std::string_view guest_is_told(const Reason& reason, bool v6) {
   const netstack::IcmpAnswer& answer = netstack::cause_row(reason.cause).answer;
   return v6 ? answer.phrase6 : answer.phrase4;
@@ -179,7 +185,9 @@ std::string as_json(const Verdict& verdict) {
   out["to"] = verdict.to.empty() ? ordered_json(nullptr) : ordered_json(verdict.to);
   out["guest_told"] = nullptr;
   out["fact"] = nullptr;
-  if (failing != nullptr) out["guest_told"] = guest_is_told(*failing->reason, verdict.v6);
+  if (failing != nullptr && !is_silence(*failing->reason)) {
+    out["guest_told"] = guest_is_told(*failing->reason, verdict.v6);
+  }
   put_reason(out, failing != nullptr ? failing->reason : std::nullopt);
   out["checks"] = ordered_json::array();
   for (const Check& check : verdict.checks) {
@@ -227,9 +235,12 @@ std::string as_text(const Verdict& verdict, const Colours& colours) {
   if (failing == nullptr) {
     return out + fmt::format("{} is reachable.\n", what);
   }
-  out += fmt::format("{} is not reachable: {}. A guest is told \"{}\".\n", what,
-                     netstack::cause_row(failing->reason->cause).title,
-                     guest_is_told(*failing->reason, verdict.v6));
+  const std::string told =
+      is_silence(*failing->reason)
+          ? "A guest is told nothing and waits"
+          : fmt::format("A guest is told \"{}\"", guest_is_told(*failing->reason, verdict.v6));
+  out += fmt::format("{} is not reachable: {}. {}.\n", what,
+                     netstack::cause_row(failing->reason->cause).title, told);
   std::vector<std::string> said;
   for (const Check& check : verdict.checks) {
     if (!check.needed || check.ok() || check.reason->cure.empty()) continue;

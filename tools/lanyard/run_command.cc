@@ -1,5 +1,6 @@
 #include "tools/lanyard/run_command.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <memory>
@@ -18,6 +19,8 @@
 namespace tools {
 
 namespace {
+
+constexpr uint64_t kStartup_ns = netstack::kSecond_ns;  // a command that fails sooner never ran
 
 struct RunOptions {
   std::string join;
@@ -74,7 +77,15 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
     loop.stop();
   });
   if (!wanted) guest->end();
+  const uint64_t began_ns = clock.monotonic_ns();
   loop.run();
+  if (wanted && status != EX_OK && clock.monotonic_ns() - began_ns < kStartup_ns) {
+    log.line(
+        fmt::format("cannot run the guest: {} ended at once with status {}; mend its options, "
+                    "whose complaint stands "
+                    "above this line",
+                    guest_command.front(), status));
+  }
   return status;
 }
 
