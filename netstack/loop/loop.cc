@@ -109,6 +109,7 @@ void Loop::tick(int64_t wait_ns_max) {
 
 // Only what was due when we began: a timer that sets itself again at once waits for the next tick.
 void Loop::run_timers() {
+  if (timers_.empty()) return;
   const uint64_t now_ns = clock_.monotonic_ns();
   const TimerId fence = timer_next_;
   auto at = timers_.begin();

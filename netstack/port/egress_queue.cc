@@ -10,10 +10,13 @@
 // wrap_, less than one record. The alternative, a list of one allocation per frame, asks the
 // allocator for memory exactly when the machine is busiest.
 //
-// The ring is taken at the first push and kept. When it runs empty, writing begins at its start
-// again: a receiver that is only ever a little late touches only the first pages, and pages never
-// touched cost nothing.
+// The ring is address space, taken at the first push and kept; pages never touched cost nothing.
+// When it runs empty, writing begins at its start again, so a receiver that is only ever a little
+// late touches only the first pages. What it touched beyond kEgressQueueKeep_size goes back to the
+// kernel then: a guest that was stopped once would otherwise hold the whole limit for ever.
 #include "netstack/port/egress_queue.h"
+
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -23,6 +26,10 @@ namespace netstack {
 
 EgressQueue::EgressQueue(size_t limit_size) : limit_size_(limit_size) {
   check(limit_size >= kQueuedLength_size + kFrameBytesMax, "an egress queue holds any one frame");
+}
+
+EgressQueue::~EgressQueue() {
+  if (ring_ != nullptr) ::munmap(ring_, limit_size_);
 }
 
 size_t EgressQueue::push(std::span<const Frame> burst) {
@@ -37,6 +44,7 @@ size_t EgressQueue::push(std::span<const Frame> burst) {
     const uint32_t copied = copy_frame(frame, record + kQueuedLength_size);
     check(copied == frame.bytes, "a frame is as long as its parts");
     tail_ += kQueuedLength_size + copied;
+    touched_size_ = std::max(touched_size_, tail_);
     frame_bytes_ += copied;
     ++frame_count_;
     ++taken;
@@ -44,9 +52,18 @@ size_t EgressQueue::push(std::span<const Frame> burst) {
   return taken;
 }
 
+// False: the kernel has none to give; the queue is as good as full.
+bool EgressQueue::take_ring() {
+  void* ring = ::mmap(nullptr, limit_size_, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (ring == MAP_FAILED) return false;
+  ring_ = static_cast<uint8_t*>(ring);
+  return true;
+}
+
 // Makes `size` bytes free at tail_, wrapping if that helps.
 bool EgressQueue::reserve(size_t size) {
-  if (!ring_) ring_ = std::make_unique_for_overwrite<uint8_t[]>(limit_size_);
+  if (ring_ == nullptr && !take_ring()) return false;
   if (wrapped_) return head_ - tail_ >= size;
   if (limit_size_ - tail_ >= size) return true;
   if (head_ < size) return false;
@@ -73,7 +90,15 @@ void EgressQueue::pop_front() {
     head_ = 0;
     wrapped_ = false;
   }
-  if (frame_count_ == 0) head_ = tail_ = 0;
+  if (frame_count_ == 0) start_over();
+}
+
+void EgressQueue::start_over() {
+  head_ = tail_ = front_sent_ = 0;
+  wrapped_ = false;
+  if (touched_size_ <= kEgressQueueKeep_size) return;
+  ::madvise(ring_ + kEgressQueueKeep_size, touched_size_ - kEgressQueueKeep_size, MADV_DONTNEED);
+  touched_size_ = kEgressQueueKeep_size;
 }
 
 size_t EgressQueue::peek_bytes(std::span<iovec, 2> pieces) const {
@@ -121,9 +146,9 @@ void EgressQueue::abandon(PortCounters& counters) {
   counters.egress_frames -= frame_count_;
   counters.egress_bytes -= frame_bytes_;
   counters.drop(DropReason::kPeerGone, frame_count_);
-  head_ = tail_ = front_sent_ = frame_count_ = 0;
+  frame_count_ = 0;
   frame_bytes_ = 0;
-  wrapped_ = false;
+  start_over();
 }
 
 }  // namespace netstack

@@ -3,7 +3,6 @@
 #include <sys/uio.h>
 
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "netstack/frame/port.h"
@@ -15,6 +14,9 @@ namespace netstack {
 // second. 64 flows of a full window each fit, so a guest that reads at all sees no drop from them.
 constexpr size_t kEgressQueueLimit_size = 64 * 64 * 1024;
 
+// Of that, what a queue that has run empty keeps for next time; a multiple of any page size.
+constexpr size_t kEgressQueueKeep_size = 256 * 1024;
+
 constexpr size_t kQueuedLength_size = 4;  // what the queue adds to each frame
 
 // Frames for a receiver whose socket is full, in order. Two faces on the same bytes: a stream
@@ -23,6 +25,9 @@ class EgressQueue {
  public:
   // Takes no memory until the first push. `limit_size`: at least one largest frame.
   explicit EgressQueue(size_t limit_size = kEgressQueueLimit_size);
+  ~EgressQueue();
+  EgressQueue(const EgressQueue&) = delete;
+  EgressQueue& operator=(const EgressQueue&) = delete;
 
   // Copies frames in, from the front of the burst, until one does not fit. Returns how many.
   size_t push(std::span<const Frame> burst);
@@ -46,16 +51,19 @@ class EgressQueue {
 
  private:
   uint32_t length_at(size_t offset) const;
+  bool take_ring();
   bool reserve(size_t size);
+  void start_over();
   void pop_front();
 
   size_t limit_size_;
-  std::unique_ptr<uint8_t[]> ring_;
-  size_t head_ = 0;        // where the first record starts
-  size_t tail_ = 0;        // where the next record goes
-  size_t wrap_ = 0;        // where the records before the wrap end; meaningful while wrapped_
-  bool wrapped_ = false;   // [head_, wrap_) comes first, then [0, tail_)
-  size_t front_sent_ = 0;  // bytes of the first record already out
+  uint8_t* ring_ = nullptr;  // mapped
+  size_t touched_size_ = 0;  // of the ring, at most
+  size_t head_ = 0;          // where the first record starts
+  size_t tail_ = 0;          // where the next record goes
+  size_t wrap_ = 0;          // where the records before the wrap end; meaningful while wrapped_
+  bool wrapped_ = false;     // [head_, wrap_) comes first, then [0, tail_)
+  size_t front_sent_ = 0;    // bytes of the first record already out
   size_t frame_count_ = 0;
   uint64_t frame_bytes_ = 0;
 };

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "netstack/loop/loop.h"
 #include "netstack/port/egress_queue.h"
@@ -19,6 +20,13 @@ constexpr uint32_t kVdeFrameBytesMax = 9216 + kTaggedHeadBytes;  // libvdeplug 4
 constexpr size_t kVdeDrainBursts_count = 8;                      // of kBurstFrames, per tick
 constexpr size_t kVdeLastBursts_count = 16;                      // read from a client that has left
 
+// Backpressure; vde_port.cc says how these play together.
+constexpr uint64_t kVdeRest_ns = kMillisecond_ns;            // a sender's longest rest at a time
+constexpr size_t kVdeRestFrames_count = 16;                  // read after such a rest
+constexpr uint64_t kVdePatience_ns = 200 * kMillisecond_ns;  // for a receiver to catch up
+
+class VdePort;
+
 // Where datagrams arrive. One for all plugs of a listener, since a burst is delivered before the
 // next plug is read: a thousand idle plugs cost no buffer.
 class DatagramBurst {
@@ -27,9 +35,16 @@ class DatagramBurst {
   DatagramBurst(const DatagramBurst&) = delete;
   DatagramBurst& operator=(const DatagramBurst&) = delete;
 
-  // Up to kBurstFrames datagrams from `fd`; runts and what is longer than kVdeFrameBytesMax are
-  // counted in `counters`, empty datagrams passed over. The frames are valid until the next call.
-  std::span<Frame> receive(int fd, PortCounters& counters);
+  // Up to `frame_count_max` datagrams from `fd`; runts and what is longer than kVdeFrameBytesMax
+  // are counted in `counters`, empty datagrams passed over. The frames are valid until the next
+  // call.
+  std::span<Frame> receive(int fd, PortCounters& counters, size_t frame_count_max = kBurstFrames);
+
+  // The receiver that the last burst's sender should rest for; null: none. Of several, the first.
+  VdePort* crowded() const { return crowded_; }
+  void note_crowded(VdePort& port) {
+    if (crowded_ == nullptr) crowded_ = &port;
+  }
 
  private:
   // A multiple of a cache line, not of a page: equal parts of two frames fall in different sets.
@@ -39,6 +54,7 @@ class DatagramBurst {
   std::array<mmsghdr, kBurstFrames> messages_{};
   std::array<iovec, kBurstFrames> slots_;
   FrameBatch<kBurstFrames> batch_;
+  VdePort* crowded_ = nullptr;
 };
 
 // What a handshake leaves behind.
@@ -54,6 +70,7 @@ class VdePort final : public Port {
   // Throws Error when the loop cannot watch it.
   VdePort(Loop& loop, PortHost& host, std::shared_ptr<DatagramBurst> burst, VdePlug plug,
           std::string name);
+  ~VdePort() override;
 
   // Tells the client where our data socket is. False: it cannot be told, and the port is removed.
   bool reply();
@@ -68,13 +85,31 @@ class VdePort final : public Port {
   void take_last_frames();
   size_t transmit_now(std::span<const Frame> burst);
   void drain();
+  void watch_data();
   void leave(std::string_view why);
 
+  // As a sender that rests.
+  void take_burst(size_t frame_count_max);
+  void rest_for(VdePort& receiver);
+  void end_full_rest();
+  void go_on();
+  // As a receiver that senders rest for.
+  bool is_worth_a_rest();
+  void caught_up();
+  void send_senders_on();
+
+  Loop& loop_;
   PortHost& host_;
   std::shared_ptr<DatagramBurst> burst_;
   EgressQueue queue_;
   DropReason drop_reason_ = DropReason::kQueueFull;
   bool left_ = false;
+  VdePort* resting_for_ = nullptr;  // we are in its resting_, and rest_end_ is set
+  Loop::TimerId rest_end_ = 0;
+  std::vector<VdePort*> resting_;  // senders that rest for us
+  uint64_t patience_ns_ = kVdePatience_ns;
+  uint64_t patience_end_ns_ = 0;  // 0: nothing waits that senders had to rest for
+  bool gave_up_ = false;          // its end has come: senders go on, and we drop
   WatchedFd ctl_;
   WatchedFd data_;
   SocketFile file_;

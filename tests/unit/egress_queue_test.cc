@@ -1,6 +1,7 @@
 #include "netstack/port/egress_queue.h"
 
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 
 #include <array>
 #include <deque>
@@ -158,4 +159,36 @@ TEST_CASE("what waits for a receiver that has gone becomes drops") {
   CHECK(queue.empty());
   CHECK(queue.push(FrameView(bytes).burst()) == 1);
   CHECK(peek_all(queue) == framed(bytes));
+}
+
+TEST_CASE("a queue that was deep gives its memory back when it has run empty") {
+  const auto is_resident = [](const void* at) {
+    const auto page_size = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto page = reinterpret_cast<uintptr_t>(at) / page_size * page_size;
+    unsigned char resident = 0;
+    REQUIRE(::mincore(reinterpret_cast<void*>(page), 1, &resident) == 0);
+    return (resident & 1U) != 0;
+  };
+  EgressQueue queue;
+  const Bytes bytes = numbered_frame(1514, 1);
+  for (int round = 0; round < 3; ++round) {
+    while (queue.push(FrameView(bytes).burst()) == 1) {
+    }
+    std::vector<iovec> frames(queue.frame_count());
+    REQUIRE(queue.peek_frames(frames) == frames.size());
+    const void* first = frames.front().iov_base;
+    const void* last = frames.back().iov_base;
+    CHECK(is_resident(first));
+    CHECK(is_resident(last));
+    if (round == 2) {
+      PortCounters counters;
+      counters.egress_frames = frames.size();
+      counters.egress_bytes = queue.frame_bytes();
+      queue.abandon(counters);
+    } else {
+      queue.pop_frames(frames.size());
+    }
+    CHECK(is_resident(first));
+    CHECK_FALSE(is_resident(last));
+  }
 }

@@ -1,0 +1,119 @@
+#include "netstack/loop/loop.h"
+
+#include <doctest/doctest.h>
+#include <sys/eventfd.h>
+
+#include <string>
+
+using namespace netstack;
+
+namespace {
+
+struct Rig {
+  ManualClock clock;
+  Loop loop{clock};
+  std::string story;
+  Loop::Handler says(const char* word) {
+    return [this, word] { story += word; };
+  }
+};
+
+Fd readable() {
+  return Fd(::eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+}  // namespace
+
+TEST_CASE("a tick is: ready descriptors, timers due, end-of-tick work") {
+  Rig rig;
+  const Fd fd = readable();
+  rig.loop.watch(fd.get(), EPOLLIN, [&](uint32_t) {
+    rig.story += "ready ";
+    rig.loop.after(0, rig.says("timer "));
+    rig.loop.at_end_of_tick(rig.says("end "));
+  });
+  rig.loop.tick(0);
+  CHECK(rig.story == "ready timer end ");
+  rig.loop.forget(fd.get());
+}
+
+TEST_CASE("what a handler leaves comes back next tick, until it is looked at otherwise") {
+  Rig rig;
+  const Fd fd = readable();
+  int calls = 0;
+  rig.loop.watch(fd.get(), EPOLLIN, [&](uint32_t) { ++calls; });
+  for (int i = 0; i < 3; ++i) rig.loop.tick(0);
+  CHECK(calls == 3);
+  rig.loop.rewatch(fd.get(), 0);
+  rig.loop.tick(0);
+  CHECK(calls == 3);
+  rig.loop.rewatch(fd.get(), EPOLLIN);
+  rig.loop.tick(0);
+  CHECK(calls == 4);
+  rig.loop.forget(fd.get());
+  rig.loop.tick(0);
+  CHECK(calls == 4);
+}
+
+TEST_CASE("a descriptor forgotten by a handler of the same tick is not called") {
+  Rig rig;
+  const Fd a = readable();
+  const Fd b = readable();
+  int calls = 0;
+  const auto forget_both = [&](uint32_t) {
+    ++calls;
+    rig.loop.forget(a.get());
+    rig.loop.forget(b.get());
+  };
+  rig.loop.watch(a.get(), EPOLLIN, forget_both);
+  rig.loop.watch(b.get(), EPOLLIN, forget_both);
+  rig.loop.tick(0);
+  CHECK(calls == 1);
+}
+
+TEST_CASE("timers run in the order of their deadlines, when these have come") {
+  Rig rig;
+  rig.loop.after(2 * kMillisecond_ns, rig.says("c"));
+  rig.loop.after(1 * kMillisecond_ns, rig.says("a"));
+  rig.loop.after(1 * kMillisecond_ns, rig.says("b"));
+  const Loop::TimerId cancelled = rig.loop.after(1 * kMillisecond_ns, rig.says("x"));
+  rig.loop.cancel(cancelled);
+  rig.loop.cancel(cancelled);
+  CHECK(rig.loop.next_deadline_ns() == rig.clock.monotonic_ns() + kMillisecond_ns);
+  rig.loop.tick(0);
+  CHECK(rig.story.empty());
+  rig.clock.advance_ns(kMillisecond_ns);
+  rig.loop.tick(0);
+  CHECK(rig.story == "ab");
+  rig.clock.advance_ns(kMillisecond_ns);
+  rig.loop.tick(0);
+  CHECK(rig.story == "abc");
+  CHECK(rig.loop.next_deadline_ns() == UINT64_MAX);
+}
+
+TEST_CASE("a timer may cancel the one behind it, and may set itself again for the next tick") {
+  Rig rig;
+  Loop::TimerId behind = 0;
+  rig.loop.after(0, [&] {
+    rig.story += "first ";
+    rig.loop.cancel(behind);
+    rig.loop.after(0, rig.says("again "));
+  });
+  behind = rig.loop.after(0, rig.says("never "));
+  rig.loop.tick(0);
+  CHECK(rig.story == "first ");
+  rig.loop.tick(0);
+  CHECK(rig.story == "first again ");
+}
+
+TEST_CASE("end-of-tick work asked for by end-of-tick work waits for the next tick") {
+  Rig rig;
+  rig.loop.at_end_of_tick([&] {
+    rig.story += "one ";
+    rig.loop.at_end_of_tick(rig.says("two "));
+  });
+  rig.loop.tick(0);
+  CHECK(rig.story == "one ");
+  rig.loop.tick(-1);  // does not wait: there is work
+  CHECK(rig.story == "one two ");
+}
