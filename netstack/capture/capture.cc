@@ -21,13 +21,24 @@ namespace netstack {
 //   observe() ─► copy ─► RecordRing ─────────► PcapEncoder ─► Output ─► file, FIFO, pipe
 //                 └ full: count ┘               └ error: take the cut record back, count
 //
-// The writer looks every kCaptureDelay_ns, and is woken early when kCaptureBatchBytes wait: one
-// system call per MiB for the loop, none per frame. (A writer woken per burst costs the loop a
-// system call each time; writing from the loop through a non-blocking descriptor stalls on any
-// regular file, for which O_NONBLOCK means nothing.)
+// While frames come, the writer looks every kCaptureDelay_ns, and is woken early when
+// kCaptureBatchBytes wait: one system call per MiB for the loop, none per frame. A look that finds
+// nothing sends it to sleep until the loop wakes it for the first frame again, so a quiet LAN wakes
+// nobody. (A writer woken per burst costs the loop a system call each time; writing from the loop
+// through a non-blocking descriptor stalls on any regular file, for which O_NONBLOCK means
+// nothing.)
+//
+//   writer   asleep_ = true ─► ring empty? ─► sleep        Both sides swap asleep_ and neither only
+//   loop     publish ─► was asleep_? ─► wake               reads it: whoever comes second sees what
+//                                                          the first did, so no frame is slept
+//                                                          over.
 //
 // Errors belong to frames: whatever goes wrong, each frame seen is counted as written or as lost,
 // and never as both. Log lines are said by the loop's thread, the only one that may use the log.
+
+namespace {
+constexpr int kForever_ms = -1;  // for poll(2)
+}  // namespace
 
 Capture::Capture(std::string path, Clock& clock, Log& log)
     : path_(std::move(path)),
@@ -70,7 +81,8 @@ void Capture::observe(PortId, std::span<const Frame> burst) noexcept {
     if (!ring_.add(now_ns, frame)) ++crowded_out_frames_;
   }
   const uint64_t published_bytes = ring_.publish();
-  if (published_bytes - woken_at_bytes_ >= kCaptureBatchBytes) {
+  const bool asleep = asleep_.exchange(false);
+  if (asleep || published_bytes - woken_at_bytes_ >= kCaptureBatchBytes) {
     woken_at_bytes_ = published_bytes;
     wake_writer();
   }
@@ -118,20 +130,35 @@ void Capture::close() {
 // --- the writer's side ------------------------------------------------------------------------
 
 void Capture::write_until_stopped() {
+  constexpr int kDelay_ms = static_cast<int>(kCaptureDelay_ns / kMillisecond_ns);
   write_header();
   for (bool last = false; !last;) {
-    wait_for_work();
+    wait_for_work(kDelay_ms);
     last = output_.stopped();  // before the ring is emptied: nothing is added after a stop
-    while (write_batch()) {
+    if (write_all() || last) continue;
+    asleep_.exchange(true);
+    if (write_all()) {
+      asleep_.exchange(false);
+    } else {
+      wait_for_work(kForever_ms);
     }
   }
 }
 
-void Capture::wait_for_work() {
+// Until the loop wakes the writer, the capture ends, or the time is over.
+void Capture::wait_for_work(int wait_ms) {
   std::array<pollfd, 2> fds{{{wake_event_.get(), POLLIN, 0}, {output_.stop_event(), POLLIN, 0}}};
-  ::poll(fds.data(), fds.size(), static_cast<int>(kCaptureDelay_ns / kMillisecond_ns));
+  ::poll(fds.data(), fds.size(), wait_ms);
   uint64_t count = 0;
   if (fds[0].revents != 0) (void)!::read(wake_event_.get(), &count, sizeof count);
+}
+
+// False: there was nothing to write.
+bool Capture::write_all() {
+  if (!write_batch()) return false;
+  while (write_batch()) {
+  }
+  return true;
 }
 
 // False: the ring is empty.

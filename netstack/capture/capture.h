@@ -51,7 +51,8 @@ class Capture final : public Mirror {
   void say_total();
 
   void write_until_stopped();
-  void wait_for_work();
+  void wait_for_work(int wait_ms);
+  bool write_all();
   bool write_batch();
   void write_header();
   void put_out();
@@ -75,6 +76,9 @@ class Capture final : public Mirror {
   PcapEncoder encoder_;
   bool header_written_ = false;
   bool broken_ = false;  // a record was cut short, or the reader has gone: no more bytes
+
+  // True: the writer has found nothing and wants to be woken for the next frame.
+  std::atomic<bool> asleep_{false};
 
   // The writer tells the loop.
   std::atomic<uint64_t> written_frames_{0};
