@@ -126,11 +126,11 @@ class Gateway final : public Port {
   Reassembler reassembler_;
   SequenceGuard sequences_;
   EchoProxy echo_;
-  SlirpEngine engine_;
   std::vector<uint8_t> staged_bytes_;
   std::vector<uint32_t> staged_ends_;  // where each staged frame ends
   bool flush_scheduled_ = false;
   uint16_t ip_id_ = 0;
+  SlirpEngine engine_;  // last: it calls back while it is constructed
 };
 
 }  // namespace netstack
