@@ -49,6 +49,7 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
     : Port("gateway", kFrameBytesMax),
       loop_(loop),
       network_(config.network),
+      leasing_(config.dhcp),
       gateway4_(config.network.gateway()),
       verdicts_(reachability_),
       reasons_(log, loop.clock()),
@@ -84,7 +85,8 @@ bool Gateway::is_guest(const IpAddress& address) const {
 }
 
 bool Gateway::is_nameserver(const IpAddress& address) const {
-  return address == (address.v6 ? GatewayNetwork::nameserver6() : network_.nameserver());
+  if (address.v6) return address == GatewayNetwork::nameserver6();
+  return address == network_.nameserver() && !network_.nameserver_elsewhere;
 }
 
 bool Gateway::is_ours(const Mac& mac) const {
@@ -147,14 +149,15 @@ void Gateway::take_packet(const GuestPacket& packet, std::span<uint8_t> frame) {
 }
 
 // What a guest says to a group is carried no further than the LAN. Two things in it are for us:
-// DHCP and the discovery of neighbours and routers. The rest (mDNS, IGMP, MLD, …) is not addressed
+// DHCP, where we lease (libslirp would otherwise take it for a broadcast to carry on), and the
+// discovery of neighbours and routers. The rest (mDNS, IGMP, MLD, …) is not addressed
 // to us, so leaving it is no drop.
 bool Gateway::concerns_us(const GuestPacket& packet) const {
   if (!packet.destination.is_multicast() && !network_.is_broadcast(packet.destination)) return true;
   if (packet.fragment) return false;
   if (packet.protocol == kProtocolIcmpv6) return is_discovery(packet);
   const uint16_t dhcp = packet.v6() ? kPortDhcpv6Server : kPortDhcpServer;
-  return packet.protocol == kProtocolUdp && packet.transport.size() >= kUdpHeadBytes &&
+  return leasing_ && packet.protocol == kProtocolUdp && packet.transport.size() >= kUdpHeadBytes &&
          read_u16(&packet.transport[2]) == dhcp;
 }
 
@@ -260,8 +263,7 @@ bool Gateway::admit(const GuestPacket& packet, const Target& target) {
 
 // The DNS address stands for the host's nameserver and for nothing else.
 bool Gateway::admit_query(const GuestPacket& packet, const Target& target) {
-  const IpAddress nameserver = packet.v6() ? GatewayNetwork::nameserver6() : network_.nameserver();
-  if (target.address != nameserver) return true;
+  if (!is_nameserver(target.address)) return true;
   if (target.port != kPortDns) {
     answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
                  kCodePortUnreachable6);

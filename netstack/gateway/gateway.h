@@ -118,6 +118,7 @@ class Gateway final : public Port {
 
   Loop& loop_;
   GatewayNetwork network_;
+  bool leasing_;
   IpAddress gateway4_;
   IpAddress gateway6_ = GatewayNetwork::gateway6();
   Reachability reachability_;

@@ -71,6 +71,25 @@ GatewayNetwork GatewayNetwork::parse(std::string_view cidr) {
   return result;
 }
 
+std::string GatewayNetwork::wrong_numbers(bool leasing) const {
+  const uint32_t hosts = ~netmask();  // the highest number is the broadcast address
+  const auto in_network = [&](uint32_t number) { return number > 0 && number < hosts; };
+  const auto leased = [&](uint32_t number) {
+    return leasing && number >= first_lease_number && number - first_lease_number < kLeases_count;
+  };
+  if (!in_network(gateway_number)) return "the gateway's address is no host of the network";
+  if (leasing && (!in_network(first_lease_number) || hosts - first_lease_number < kLeases_count)) {
+    return fmt::format("{} leases from {} on do not fit into the network", kLeases_count,
+                       netstack::to_string(first_lease()));
+  }
+  if (leased(gateway_number)) return "the gateway's address would be leased";
+  if (nameserver_elsewhere) return {};
+  if (!in_network(nameserver_number)) return "the nameserver's address is no host of the network";
+  if (nameserver_number == gateway_number) return "gateway and nameserver have the same address";
+  if (leased(nameserver_number)) return "the nameserver's address would be leased";
+  return {};
+}
+
 IpAddress GatewayNetwork::prefix6() {
   return fec0(0);
 }

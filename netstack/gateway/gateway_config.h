@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,19 +17,32 @@ namespace netstack {
 //   10.0.2.3   DNS; stands for the first nameserver of resolv.conf
 //   10.0.2.15  first lease, 16 of them
 //
-// IPv6 is fec0::/64 with gateway fec0::2 and DNS fec0::3, as QEMU's own user network has it.
+// The three host numbers can be chosen. IPv6 is fec0::/64 with gateway fec0::2 and DNS fec0::3, as
+// QEMU's own user network has it.
 struct GatewayNetwork {
+  static constexpr uint32_t kLeases_count = 16;  // libslirp's
+
   IpAddress network = IpAddress::v4(0x0a000200);
   uint8_t prefix_bits = 24;
+  uint32_t gateway_number = 2;
+  uint32_t nameserver_number = 3;
+  uint32_t first_lease_number = 15;
+  // A resolver outside the network: leases name it and nothing here answers in its name. Empty: the
+  // nameserver is host nameserver_number.
+  std::optional<IpAddress> nameserver_elsewhere;
 
   // "10.0.2.0/24". Throws Error unless it is an IPv4 network of /8 to /27 with no host bits set.
   static GatewayNetwork parse(std::string_view cidr);
 
+  // Why these numbers cannot be: two are the same, one is no host of the network, or, with
+  // `leasing`, a lease would be the gateway's or the nameserver's address. Empty: they can.
+  std::string wrong_numbers(bool leasing) const;
+
   uint32_t netmask() const { return 0xffff'ffffU << (32U - prefix_bits); }
   IpAddress host(uint32_t number) const { return IpAddress::v4(network.v4_bits() + number); }
-  IpAddress gateway() const { return host(2); }
-  IpAddress nameserver() const { return host(3); }
-  IpAddress first_lease() const { return host(15); }
+  IpAddress gateway() const { return host(gateway_number); }
+  IpAddress nameserver() const { return nameserver_elsewhere.value_or(host(nameserver_number)); }
+  IpAddress first_lease() const { return host(first_lease_number); }
   bool contains(const IpAddress& address) const {
     return !address.v6 && (address.v4_bits() & netmask()) == network.v4_bits();
   }
@@ -60,6 +74,8 @@ std::string to_string(const HostForward& forward);
 
 struct GatewayConfig {
   GatewayNetwork network;
+  bool dhcp = true;  // lease addresses
+  bool ipv6 = true;  // be an IPv6 router too, and announce it
   std::vector<HostForward> forwards;
 
   void check_forwards() const;  // throws Error when one leads out of the network

@@ -13,6 +13,7 @@
 
 #include "netstack/base/error.h"
 #include "tools/lanyard/doctor.h"
+#include "tools/lanyard/plug_command.h"
 #include "tools/lanyard/run_command.h"
 #include "tools/lanyard/switch_command.h"
 
@@ -46,6 +47,7 @@ int run(std::vector<std::string> arguments) {
   const std::vector<std::string> guest_command = split_guest_command(arguments);
   tools::add_switch_command(app, status);
   tools::add_run_command(app, guest_command, status);
+  tools::add_plug_command(app, status);
   tools::add_doctor_command(app, status);
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector

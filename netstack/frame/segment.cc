@@ -1,0 +1,223 @@
+// Software GSO: what a network card does with a super-frame, done on a processor.
+//
+// A sender with segmentation offload hands over up to 64 KiB of TCP or UDP payload behind one set
+// of headers and an order: so many bytes per segment. Each segment gets a copy of the headers, in
+// which change
+//
+//   IPv4  total length, identifier (one more each time, RFC 6864 §4.3), header checksum
+//   IPv6  payload length
+//   TCP   sequence number; CWR stays on the first segment (RFC 3168 §6.1.2), FIN and PSH on the
+//         last; checksum
+//   UDP   length, checksum (zero is sent as all ones, RFC 768)
+//
+// and nothing else: options, timestamps and the acknowledgement are the same in all. Checksums are
+// summed over the payload where it lies and not derived from the super-frame's, since that one is
+// often partial and may be wrong.
+//
+// The payload is never copied: a segment is two pieces, headers from here and payload from there.
+// Cutting 64 KiB costs one pass over it for the checksums and 45 header copies.
+//
+// The kernel vouches for the order, but a virtual machine may stand behind it, so the headers are
+// read as anyone's: every length is checked against the bytes that are there, and an order for more
+// than kSegmentCountMax segments is refused. IP fragments are never cut: their transport header is
+// not at hand in all of them.
+#include "netstack/frame/segment.h"
+
+#include <algorithm>
+
+#include "netstack/base/check.h"
+#include "netstack/base/checksum.h"
+
+namespace netstack {
+namespace {
+
+constexpr uint32_t kIpv4Head_size = 20;
+constexpr uint32_t kIpv6Head_size = 40;
+constexpr uint32_t kTcpHead_size = 20;
+constexpr uint32_t kUdpHead_size = 8;
+constexpr uint8_t kProtocolTcp = 6;
+constexpr uint8_t kProtocolUdp = 17;
+constexpr unsigned kInnerTagsMax = 2;  // in front of the IP header, besides the outer tag
+
+// TCP flags, RFC 9293 §3.1.
+constexpr uint8_t kFin = 0x01;
+constexpr uint8_t kPsh = 0x08;
+constexpr uint8_t kCwr = 0x80;
+
+uint16_t get16(const uint8_t* at) {
+  return static_cast<uint16_t>(at[0] << 8U | at[1]);
+}
+
+uint32_t get32(const uint8_t* at) {
+  return uint32_t{get16(at)} << 16U | get16(at + 2);
+}
+
+void put16(uint8_t* at, uint32_t value) {
+  at[0] = static_cast<uint8_t>(value >> 8U);
+  at[1] = static_cast<uint8_t>(value);
+}
+
+void put32(uint8_t* at, uint32_t value) {
+  put16(at, value >> 16U);
+  put16(at + 2, value);
+}
+
+bool is_tag(uint16_t ethertype) {
+  return ethertype == kEthertypeVlan || ethertype == kEthertypeServiceVlan;
+}
+
+// Extension headers that may stand between IPv6 and TCP or UDP, RFC 8200 §4.1: hop-by-hop, routing,
+// destination options.
+bool is_extension(uint8_t next_header) {
+  return next_header == 0 || next_header == 43 || next_header == 60;
+}
+
+}  // namespace
+
+std::optional<DropReason> Segmenter::begin(const Frame& super, Gso gso) {
+  check(super.body.size() == 1, "a super-frame's body is one piece");
+  done_ = true;
+  const std::span body(static_cast<const uint8_t*>(super.body[0].iov_base), super.body[0].iov_len);
+  super_ = super;
+  gso_ = gso;
+  body_ = body.data();
+  if (gso.payload_bytes == 0 || !find_ip(body) || !read_transport(body)) {
+    return DropReason::kMalformed;
+  }
+  if ((end_ - payload_) / gso.payload_bytes >= kSegmentCountMax) return DropReason::kMalformed;
+  next_ = payload_;
+  index_ = 0;
+  done_ = false;
+  return std::nullopt;
+}
+
+// Passes the tags that are not in the frame's head, then reads the IP header. The body begins
+// behind the head's ethertype.
+bool Segmenter::find_ip(std::span<const uint8_t> body) {
+  uint16_t ethertype = super_.ethertype();
+  ip_ = 0;
+  for (unsigned tags = 0; is_tag(ethertype); ++tags) {
+    if (tags == kInnerTagsMax || body.size() < ip_ + kTagBytes) return false;
+    ethertype = get16(&body[ip_ + 2]);
+    ip_ += kTagBytes;
+  }
+  switch (gso_.kind) {
+    case Gso::Kind::kTcp4:
+      return ethertype == kEthertypeIpv4 && read_ip4(body);
+    case Gso::Kind::kTcp6:
+      return ethertype == kEthertypeIpv6 && read_ip6(body);
+    case Gso::Kind::kUdp:
+      return ethertype == kEthertypeIpv4 ? read_ip4(body)
+                                         : ethertype == kEthertypeIpv6 && read_ip6(body);
+  }
+  return false;
+}
+
+bool Segmenter::read_ip4(std::span<const uint8_t> body) {
+  if (body.size() < ip_ + kIpv4Head_size) return false;
+  const uint8_t* ip = &body[ip_];
+  const uint32_t head_size = (ip[0] & 0x0fU) * 4U;
+  const bool fragment = (get16(ip + 6) & 0x3fffU) != 0;  // more follow, or an offset
+  const uint8_t wanted = gso_.kind == Gso::Kind::kUdp ? kProtocolUdp : kProtocolTcp;
+  if (ip[0] >> 4U != 4 || head_size < kIpv4Head_size || fragment || ip[9] != wanted) return false;
+  transport_ = ip_ + head_size;
+  end_ = ip_ + get16(ip + 2);
+  return end_ >= transport_ && end_ <= body.size();
+}
+
+bool Segmenter::read_ip6(std::span<const uint8_t> body) {
+  if (body.size() < ip_ + kIpv6Head_size) return false;
+  const uint8_t* ip = &body[ip_];
+  if (ip[0] >> 4U != 6) return false;
+  end_ = ip_ + kIpv6Head_size + get16(ip + 4);
+  if (end_ > body.size()) return false;
+  uint8_t next_header = ip[6];
+  transport_ = ip_ + kIpv6Head_size;
+  for (unsigned count = 0; is_extension(next_header); ++count) {
+    if (count == kSegmentExtensionsMax || transport_ + 8 > end_) return false;
+    next_header = body[transport_];
+    transport_ += (body[transport_ + 1] + 1U) * 8U;
+  }
+  const uint8_t wanted = gso_.kind == Gso::Kind::kUdp ? kProtocolUdp : kProtocolTcp;
+  return next_header == wanted && transport_ <= end_;
+}
+
+bool Segmenter::read_transport(std::span<const uint8_t> body) {
+  if (gso_.kind == Gso::Kind::kUdp) {
+    payload_ = transport_ + kUdpHead_size;
+  } else {
+    if (transport_ + kTcpHead_size > end_) return false;
+    const uint32_t head_size = (body[transport_ + 12] >> 4U) * 4U;
+    if (head_size < kTcpHead_size) return false;
+    payload_ = transport_ + head_size;
+  }
+  return payload_ <= end_ && payload_ <= kSegmentHead_size;
+}
+
+std::span<Frame> Segmenter::next() {
+  size_t count = 0;
+  while (count < kBurstFrames && !done_) make(count++);
+  return {frames_.data(), count};
+}
+
+void Segmenter::make(size_t slot) {
+  const uint32_t payload_size = std::min<uint32_t>(gso_.payload_bytes, end_ - next_);
+  const bool last = next_ + payload_size == end_;
+  uint8_t* head = heads_[slot].data();
+  std::memcpy(head, body_, payload_);
+  const std::span payload(body_ + next_, payload_size);
+
+  finish_ip(head + ip_, payload_size);
+  uint8_t* transport = head + transport_;
+  const bool udp = gso_.kind == Gso::Kind::kUdp;
+  const uint32_t segment_size = payload_ - transport_ + payload_size;
+  if (udp) {
+    put16(transport + 4, segment_size);
+  } else {
+    finish_tcp(transport, last);
+  }
+
+  // The pseudo-header: both addresses, protocol and length (RFC 9293 §3.1, RFC 8200 §8.1).
+  Checksum sum;
+  const bool v6 = head[ip_] >> 4U == 6;
+  sum.add({head + ip_ + (v6 ? 8 : 12), v6 ? 32U : 8U});
+  sum.add_u32(udp ? kProtocolUdp : kProtocolTcp);
+  sum.add_u32(segment_size);
+  uint8_t* field = transport + (udp ? 6 : 16);
+  put16(field, 0);
+  sum.add({transport, payload_ - transport_});
+  sum.add(payload);
+  const uint16_t checksum = sum.finish();
+  put16(field, udp && checksum == 0 ? 0xffffU : checksum);
+
+  Frame& frame = frames_[slot];
+  frame = super_;
+  frame.offload = {};
+  frame.bytes = super_.head_bytes + payload_ + payload_size;
+  bodies_[slot] = {iovec{head, payload_},
+                   iovec{const_cast<uint8_t*>(payload.data()), payload_size}};
+  frame.body = {bodies_[slot].data(), payload_size == 0 ? 1U : 2U};
+  next_ += payload_size;
+  ++index_;
+  done_ = last;
+}
+
+void Segmenter::finish_ip(uint8_t* ip, uint32_t payload_size) const {
+  const uint32_t packet_size = payload_ - ip_ + payload_size;
+  if (ip[0] >> 4U == 6) {
+    put16(ip + 4, packet_size - kIpv6Head_size);
+    return;
+  }
+  put16(ip + 2, packet_size);
+  put16(ip + 4, get16(ip + 4) + index_);
+  put16(ip + 10, 0);
+  put16(ip + 10, internet_checksum({ip, transport_ - ip_}));
+}
+
+void Segmenter::finish_tcp(uint8_t* tcp, bool last) const {
+  put32(tcp + 4, get32(tcp + 4) + next_ - payload_);
+  if (index_ != 0) tcp[13] &= static_cast<uint8_t>(~kCwr);
+  if (!last) tcp[13] &= static_cast<uint8_t>(~(kFin | kPsh));
+}
+
+}  // namespace netstack

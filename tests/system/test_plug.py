@@ -1,0 +1,484 @@
+"""Plugs: interfaces of this machine and the gateway on LANs that run elsewhere, ours and stock."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+import lan_harness
+from lan_harness import BUILD_DIR, LANYARD, NetNamespace, wait_for, web_server
+from name_server import NameServer
+
+PLUG2TAP = str(BUILD_DIR / "bin" / "vde_plug2tap")
+SLIRPVDE = str(BUILD_DIR / "bin" / "slirpvde")
+
+BULK_SIZE = 24 * 1024 * 1024
+ETH_P_ALL = 3
+PACKET_AUXDATA = 8
+SOL_PACKET = 263
+USAGE_STATUS = 255  # of stock tools
+
+
+def interfaces():
+    return {name for _, name in socket.if_nameindex()}  # /sys may show another namespace
+
+
+def in_namespace_of(process_id, work):
+    """Runs work() on a thread of its own inside another network namespace."""
+    result = []
+
+    def run():
+        with open(f"/proc/{process_id}/ns/net", "rb") as namespace:
+            if lan_harness.ctypes.CDLL(None).setns(namespace.fileno(), 0) != 0:
+                raise OSError("setns failed")
+        result.append(work())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+class PlugTest(lan_harness.LanTest):
+    @classmethod
+    def setUpClass(cls):  # these tests need no guest
+        for program in (LANYARD, PLUG2TAP, SLIRPVDE):
+            if not os.access(program, os.X_OK):
+                raise AssertionError(f"{program} is missing: build it")
+
+    def add_node(self, number, interface):
+        """A namespace 10.9.0.NUMBER, whose end of a veth pair is eth0 and ours `interface`."""
+        node = NetNamespace()
+        self.addCleanup(node.close)
+        subprocess.run(f"ip link add {interface} type veth peer name eth0 netns {node.pid} && "
+                       f"ip link set {interface} up arp off", shell=True, check=True)
+        self.addCleanup(subprocess.run, ["ip", "link", "del", interface],
+                        stderr=subprocess.DEVNULL)
+        node.run(f"sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1; "
+                 f"ip address add 10.9.0.{number}/24 dev eth0; ip link set eth0 up")
+        return node
+
+    def plug(self, name, directory, kind, interface):
+        process = self.start(name, [LANYARD, "plug", kind, interface, directory])
+        wait_for(lambda: "is plugged into" in process.stderr() or not process.running(),
+                 f"{name} to be ready")
+        self.assertTrue(process.running(), process.stderr())
+        return process
+
+    def plug_node(self, directory, number):
+        node = self.add_node(number, f"plug{number}")
+        return node, self.plug(f"plug-{number}", directory, "--packet", f"plug{number}")
+
+    def start_face(self, name, argv, ready):
+        process = self.start(name, argv)
+        wait_for(lambda: ready(process) or not process.running(), f"{name} to be ready")
+        self.assertTrue(process.running(), process.stderr())
+        return process
+
+    def start_stock_switch(self, *options):
+        directory = self.folder / "stock"
+        switch = self.start("vde_switch", ["/usr/bin/vde_switch", "-s", directory, "--dirmode",
+                                           "0700", "-x", *options, "-M", self.folder / "mgmt",
+                                           "-d", "-p", self.folder / "pid"])
+        switch.wait(10)
+        wait_for(lambda: (self.folder / "pid").exists() and (self.folder / "pid").read_text(),
+                 "the stock switch's pid file")
+        pid = int((self.folder / "pid").read_text())
+        self.addCleanup(lambda: (self.folder / "pid").exists() and os.kill(pid, signal.SIGTERM))
+        wait_for(lambda: (directory / "ctl").exists(), "the stock switch")
+        return directory, pid
+
+    def ask_stock_switch(self, command):
+        with socket.socket(socket.AF_UNIX) as console:
+            console.settimeout(10)
+            console.connect(str(self.folder / "mgmt"))
+            while not console.recv(4096).endswith(b"vde$ "):
+                pass
+            console.sendall(command.encode())
+            reply = b""
+            while not reply.endswith(b"vde$ "):
+                reply += console.recv(4096)
+        return reply.decode()
+
+    def assert_ends(self, argv, status, *words):
+        """The program ends at once with that status and one line that holds these words."""
+        done = subprocess.run([str(word) for word in argv], text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+        self.assertEqual(done.returncode, status, done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+
+class Interfaces(PlugTest):
+    def test_tcp_in_super_frames_between_two_veths(self):
+        capture = self.folder / "lan.pcap"
+        directory, switch = self.start_lan("--capture", capture)
+        a, _ = self.plug_node(directory, 1)
+        b, plug = self.plug_node(directory, 2)
+        data = os.urandom(BULK_SIZE)
+
+        def listen():
+            server = socket.create_server(("10.9.0.2", 4000))
+            return server
+
+        server = in_namespace_of(b.pid, listen)
+        received = []
+
+        def take():
+            connection, _ = server.accept()
+            with connection:
+                digest, size = hashlib.sha256(), 0
+                while piece := connection.recv(1 << 20):
+                    digest.update(piece)
+                    size += len(piece)
+                received.append((size, digest.hexdigest()))
+
+        taking = threading.Thread(target=take)
+        taking.start()
+        client = in_namespace_of(a.pid, lambda: socket.create_connection(("10.9.0.2", 4000), 20))
+        with client:
+            client.sendall(data)
+        taking.join(60)
+        server.close()
+        self.assertEqual(received, [(BULK_SIZE, hashlib.sha256(data).hexdigest())])
+
+        # The kernel did hand over super-frames, and nobody beyond us saw one.
+        sent_packets = json.loads(a.run("ip -s -j link show eth0"))[0]["stats64"]["tx"]["packets"]
+        self.assertLess(sent_packets, BULK_SIZE // 1448 // 4)
+        plug.stop()
+        switch.stop()
+        bad = lan_harness.read_lines(
+            "tshark", "-nr", capture, "-o", "tcp.check_checksum:TRUE", "-o",
+            "ip.check_checksum:TRUE", "-Y",
+            "frame.len > 1514 or tcp.checksum.status == 0 or ip.checksum.status == 0")
+        self.assertEqual(bad, [])
+        frames = lan_harness.read_lines("tshark", "-nr", capture, "-Y", "tcp.len == 1448")
+        self.assertGreater(len(frames), BULK_SIZE // 1448 - 1000)
+
+    def test_udp_checksums_and_ping_through_a_bridge(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        # A bridge with two members: a container, and the far end of the plugged pair.
+        subprocess.run("ip link add br0 type bridge && ip link set br0 up && "
+                       "ip link add out type veth peer name in && ip link set out up && "
+                       "ip link set in up && ip link set out master br0", shell=True, check=True)
+        self.addCleanup(subprocess.run, "ip link del br0; ip link del out", shell=True)
+        container = self.add_node(2, "member")
+        subprocess.run(["ip", "link", "set", "member", "master", "br0"], check=True)
+        self.plug("bridge-plug", directory, "--packet", "in")
+        node.run("ping -c 2 -i 0.2 -W 5 10.9.0.2")
+        container.run("ping -c 2 -i 0.2 -W 5 -s 1472 -M do 10.9.0.1")
+        self.assert_udp_passes(container, "10.9.0.1", node)
+
+    def assert_udp_passes(self, sender, address, receiver):
+        """A datagram with a partial checksum arrives, and the receiver's kernel found it right."""
+        def listen():
+            taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            taker.bind((address, 4001))
+            taker.settimeout(10)
+            return taker
+
+        taker = in_namespace_of(receiver.pid, listen)
+
+        def send():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as giver:
+                giver.sendto(b"partial", (address, 4001))
+
+        in_namespace_of(sender.pid, send)
+        self.assertEqual(taker.recv(100), b"partial")
+        taker.close()
+
+    def test_vlan_tags_cross_both_ways(self):
+        capture = self.folder / "lan.pcap"
+        directory, switch = self.start_lan("--capture", capture)
+        a, _ = self.plug_node(directory, 1)
+        b, _ = self.plug_node(directory, 2)
+        macs = (b"\x52\x54\x00\x00\x00\x02", b"\x52\x54\x00\x00\x00\x01")
+        tags = {"one": [(0x8100, 0xa02a)], "service": [(0x88a8, 7), (0x8100, 42)],
+                "priority": [(0x8100, 0xc000)]}
+
+        def raw_socket():
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            raw.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+            raw.bind(("eth0", ETH_P_ALL))
+            raw.settimeout(10)
+            return raw
+
+        sender = in_namespace_of(a.pid, raw_socket)
+        receiver = in_namespace_of(b.pid, raw_socket)
+        for name, stack in tags.items():
+            text = b"tagged " + name.encode()
+            frame = (b"".join(macs) + b"".join(struct.pack("!HH", *tag) for tag in stack) +
+                     b"\x88\xb5" + text.ljust(46, b"\0"))
+            sender.send(frame)
+            while True:
+                data, control, _, _ = receiver.recvmsg(2000, 256)
+                if text in data:
+                    break
+            # The receiver's kernel has taken the outer tag out; what it says of it is ours.
+            (status, _, _, _, _, tci, tpid) = struct.unpack("IIIHHHH", control[0][2])
+            self.assertTrue(status & 0x10, "the frame came without its tag")
+            self.assertEqual((tpid, tci), stack[0])
+            self.assertEqual(data, frame[:12] + frame[16:])
+        switch.stop()
+        lines = lan_harness.tcpdump_lines(capture, "-e", "ether", "src", "52:54:00:00:00:01")
+        self.assert_some(lines, "vlan 42, p 5")
+        self.assert_some(lines, "vlan 7, p 0, ethertype 802.1Q")
+        self.assert_some(lines, "vlan 0, p 6")
+        sender.close()
+        receiver.close()
+
+    def test_tap_comes_carries_and_goes(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        plug = self.plug("tap", directory, "--tap", "tap5")
+        subprocess.run("ip address add 10.9.0.5/24 dev tap5 && ip link set tap5 up", shell=True,
+                       check=True)
+        node.run("ping -c 2 -i 0.2 -W 5 10.9.0.5")
+        self.assertEqual(plug.stop(), 0)
+        self.assertNotIn("tap5", interfaces())
+
+    def test_ends_and_their_statuses(self):
+        directory, switch = self.start_lan()
+        _, first = self.plug_node(directory, 1)
+        _, second = self.plug_node(directory, 2)
+        subprocess.run(["ip", "link", "set", "plug1", "down"], check=True)
+        self.assertEqual(first.wait(10), 69)  # EX_UNAVAILABLE: our own end broke
+        self.assertIn("interface plug1: the interface went down", first.stderr())
+        switch.stop()
+        self.assertEqual(second.wait(10), 0)  # as vde_plug2tap: the LAN has ended
+        self.assertIn("has ended", second.stderr())
+
+    def test_what_cannot_be_plugged_in(self):
+        directory, _ = self.start_lan()
+        self.assert_ends([LANYARD, "plug", directory], 64, "--packet INTERFACE or --tap")
+        self.assert_ends([LANYARD, "plug", "--packet", "none", directory], 69,
+                         "cannot join interface none", "`ip link` lists")
+        self.assert_ends([LANYARD, "plug", "--packet", "lo", directory], 69, "no Ethernet")
+        self.assert_ends([LANYARD, "plug", "--packet", "lo", self.folder], 69,
+                         "is the switch running?")
+        without_rights = ["setpriv", "--bounding-set", "-net_raw,-net_admin", "--inh-caps",
+                          "-net_raw,-net_admin"]
+        subprocess.run("ip link add up0 type veth peer name up1 && ip link set up0 up", shell=True,
+                       check=True)
+        self.addCleanup(subprocess.run, ["ip", "link", "del", "up0"])
+        self.assert_ends([*without_rights, LANYARD, "plug", "--packet", "up0", directory], 69,
+                         "CAP_NET_RAW")
+        self.assert_ends([*without_rights, LANYARD, "plug", "--tap", "tap0", directory], 69,
+                         "CAP_NET_ADMIN")
+
+
+class Plug2Tap(PlugTest):
+    def started(self, process):
+        return "tap3" in interfaces()
+
+    def ping_tap(self, node, name="tap3"):
+        subprocess.run(f"ip address add 10.9.0.3/24 dev {name} && ip link set {name} up",
+                       shell=True, check=True)
+        node.run("ping -c 2 -i 0.2 -W 5 10.9.0.3")
+
+    def test_on_a_stock_switch_until_it_ends(self):
+        directory, pid = self.start_stock_switch()
+        node, _ = self.plug_node(directory, 1)
+        face = self.start_face("plug2tap", [PLUG2TAP, "--sock", directory, "--port", "7", "--mod",
+                                            "0700", "tap3"], self.started)
+        self.ping_tap(node)
+        listing = self.ask_stock_switch("port/allprint")
+        self.assertIn("vde_plug2tap: user=", listing)
+        self.assertRegex(listing, r"Port 0*7 ")
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(face.wait(10), 0)
+        self.assertNotIn("tap3", interfaces())
+
+    def test_in_the_background_with_a_pid_file(self):
+        directory, switch = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        pid_file = self.folder / "plug.pid"
+        command = [PLUG2TAP, "-s", directory, "-d", "-P", pid_file, "tap3"]
+        subprocess.run([str(word) for word in command], check=True, timeout=20)
+        pid = int(pid_file.read_text())  # it works by the time it is in the background
+        self.ping_tap(node)
+        self.assert_ends([*command[:-1], "tap4"], 1, "pid file", "File exists")
+        self.assertEqual(int(pid_file.read_text()), pid)
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not pid_file.exists() and "tap3" not in interfaces(), "its end")
+
+    def test_as_a_plug_of_dpipe(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        pipe = self.start_face("dpipe", ["dpipe", "vde_plug", directory, "=", PLUG2TAP, "-s", "-",
+                                         "tap3"], self.started)
+        self.ping_tap(node)
+        node.run("ping -c 2 -i 0.2 -W 5 -s 1472 10.9.0.3")
+        pipe.stop()
+        wait_for(lambda: "tap3" not in interfaces(), "the end of vde_plug2tap")
+
+    @contextlib.contextmanager
+    def without_tun(self):
+        subprocess.run(["mount", "--bind", "/dev/null", "/dev/net/tun"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "/dev/net/tun"], check=True)
+
+    def test_without_tun_a_veth_pair_does_it(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        before = interfaces()
+        with self.without_tun():
+            face = self.start_face("plug2tap", [PLUG2TAP, "-s", directory, "tap3"],
+                                   lambda process: "veth pair" in process.stderr())
+            self.assertEqual(len(face.stderr().splitlines()), 1)
+            self.assertIn("/dev/net/tun cannot be used", face.stderr())
+            # As the NixOS driver uses it: the interface becomes a bridge's, which has the address.
+            subprocess.run("ip link add br1 type bridge && ip address add 10.9.0.3/24 dev br1 && "
+                           "ip link set br1 up && ip link set tap3 up master br1", shell=True,
+                           check=True)
+            self.addCleanup(subprocess.run, ["ip", "link", "del", "br1"])
+            node.run("ping -c 2 -i 0.2 -W 5 10.9.0.3")
+            # One answer: the inner end of the pair is deaf.
+            answers = node.run("arping -c 1 -w 2 -I eth0 10.9.0.3 || busybox arping -c 1 -w 2 "
+                               "-I eth0 10.9.0.3")
+            bridge = json.loads(subprocess.check_output(["ip", "-j", "link", "show", "br1"]))
+            macs = set(re.findall(r"\[(\S+:\S+)\]", answers.lower()))
+            self.assertEqual(macs, {bridge[0]["address"]})
+            inner = (interfaces() - before - {"tap3", "br1"}).pop()
+            self.assertEqual(subprocess.run(["ip", "-o", "address", "show", "dev", inner],
+                                            stdout=subprocess.PIPE).stdout, b"")
+            self.assertEqual(face.stop(), 0)
+            self.assertEqual(interfaces() - before, {"br1"})
+            self.assert_ends(["setpriv", "--bounding-set", "-net_admin", "--inh-caps",
+                              "-net_admin", PLUG2TAP, "-s", directory, "tap3"], 1,
+                             "CAP_NET_ADMIN")
+            self.assert_ends([PLUG2TAP, "-s", directory, "lo"], 1, "there is an interface of that")
+            self.assert_ends([LANYARD, "plug", "--tap", "tap3", directory], 69,
+                             "lanyard plug --packet")
+
+    def test_command_line(self):
+        done = subprocess.run([PLUG2TAP, "--help"], text=True, stdout=subprocess.PIPE)
+        self.assertEqual(done.returncode, USAGE_STATUS)
+        for option in ("--sock", "--port", "--mod", "--group", "--daemon", "--pidfile"):
+            self.assertIn(option, done.stdout)
+        self.assert_ends([PLUG2TAP], USAGE_STATUS, "0 interfaces are named")
+        self.assert_ends([PLUG2TAP, "-z", "t"], USAGE_STATUS, "there is no option -z")
+        self.assert_ends([PLUG2TAP, "-m", "9", "t"], USAGE_STATUS, "mode")
+        self.assert_ends([PLUG2TAP, "-g", "no-such-group", "t"], 1, "no such group")
+        self.assert_ends([PLUG2TAP, "-s", "/nowhere", "t"], 1, "/nowhere", "is it running?")
+        self.assert_ends([PLUG2TAP, "-d", "-s", "/nowhere", "t"], 1, "/nowhere")
+        self.assert_ends([PLUG2TAP, "-d", "-s", "-", "t"], USAGE_STATUS, "leave out -d")
+
+
+class SlirpVde(PlugTest):
+    def start_slirpvde(self, directory, *options):
+        return self.start_face("slirpvde", [SLIRPVDE, "-s", directory, *options],
+                               lambda process: "gateway" in process.stderr())
+
+    def lease(self, node):
+        """Asks for a lease as a client does; its words, or nothing."""
+        script = self.folder / "udhcpc.script"
+        script.write_text("#!/bin/sh\n[ \"$1\" = bound ] || exit 0\n"
+                          "ip address flush dev eth0\nip address add $ip/$mask dev eth0\n"
+                          "ip route replace default via $router\n"
+                          "echo LEASE $ip/$mask $router $dns\n")
+        script.chmod(0o755)
+        done = subprocess.run([*node.prefix(), "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f",
+                               "-t", "2", "-T", "1", "-s", script], text=True, timeout=30,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return re.findall(r"LEASE (.*)", done.stdout)
+
+    def test_dhcp_dns_and_tcp_out_and_in(self):
+        directory, _ = self.start_stock_switch()
+        node, _ = self.plug_node(directory, 1)
+        lan_harness.use_resolv_conf("nameserver 127.0.0.1\n")
+        self.addCleanup(subprocess.run, ["umount", "/etc/resolv.conf"])
+        NameServer({"host.example": ["192.0.2.80"]})
+        slirpvde = self.start_slirpvde(directory, "-D", "-L", "4080:10.0.2.15:80", "-U",
+                                       "4081:10.0.2.15:81")
+        self.assertIn("leases from 10.0.2.15", slirpvde.stderr())
+        self.assertEqual(self.lease(node), ["10.0.2.15/24 10.0.2.2 10.0.2.3"])
+        self.assertIn("192.0.2.80", node.run("busybox nslookup host.example 10.0.2.3"))
+
+        blob = self.folder / "blob"
+        digest = lan_harness.make_blob(blob, 3 * 1024 * 1024)
+        with web_server(self.folder) as port:
+            got = node.run(f"busybox wget -q -O - http://10.0.2.2:{port}/blob | sha256sum")
+        self.assertEqual(got.split()[0], digest)
+
+        tcp = in_namespace_of(node.pid, lambda: socket.create_server(("10.0.2.15", 80)))
+        udp = in_namespace_of(node.pid, lambda: self.bound_datagram(("10.0.2.15", 81)))
+        with socket.create_connection(("127.0.0.1", 4080), 10) as client:
+            connection, _ = tcp.accept()
+            client.sendall(b"in by tcp")
+            self.assertEqual(connection.recv(100), b"in by tcp")
+            connection.close()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(b"in by udp", ("127.0.0.1", 4081))
+            self.assertEqual(udp.recv(100), b"in by udp")
+        tcp.close()
+        udp.close()
+        self.assertEqual(slirpvde.stop(), 0)
+
+    @staticmethod
+    def bound_datagram(address):
+        taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        taker.bind(address)
+        taker.settimeout(10)
+        return taker
+
+    def test_no_dhcp_and_no_ipv6_unless_asked(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        self.start_slirpvde(directory)
+        self.assertEqual(self.lease(node), [])
+        node.run("ip address add 10.0.2.77/24 dev eth0; ping -c 1 -W 5 10.0.2.2")
+
+    def test_another_network_host_dns_and_start(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        self.start_slirpvde(directory, "--host", "192.168.55.1/25", "-N192.0.2.53",
+                            "--dhcp=192.168.55.44")
+        self.assertEqual(self.lease(node), ["192.168.55.44/25 192.168.55.1 192.0.2.53"])
+        node.run("ping -c 1 -W 5 192.168.55.1")
+
+    def test_old_spellings_and_a_directory_at_the_end(self):
+        directory, _ = self.start_lan()
+        node, _ = self.plug_node(directory, 1)
+        self.start_face("slirpvde", [SLIRPVDE, "-dhcp", "-network", "10.7.0.0/16", "-X",
+                                     "10.7.0.15:1", directory],
+                        lambda process: "display" in process.stderr())
+        self.assertEqual(self.lease(node), ["10.7.0.15/16 10.7.0.2 10.7.0.3"])
+        display = in_namespace_of(node.pid, lambda: socket.create_server(("10.7.0.15", 6001)))
+        with socket.create_connection(("127.0.0.1", 6000), 10):
+            display.accept()[0].close()
+        display.close()
+
+    def test_what_is_refused(self):
+        directory, _ = self.start_lan()
+
+        def refused(status, words, *options):
+            self.assert_ends([SLIRPVDE, "-s", directory, *options], status, words)
+        refused(1, "no TFTP server", "-t", "/srv")
+        refused(1, "to a UNIX socket", "-x", "6000:/tmp/.X11-unix/X0")
+        refused(USAGE_STATUS, "same address", "-N", "10.0.2.2")
+        refused(USAGE_STATUS, "would be leased", "-D", "-H", "10.0.2.20")
+        refused(USAGE_STATUS, "not in the network", "--dhcp=10.9.9.9")
+        refused(USAGE_STATUS, "do not fit", "--dhcp=10.0.2.250")
+        refused(USAGE_STATUS, "/8 to /27", "-H", "10.0.2.2/30")
+        refused(USAGE_STATUS, "no IPv4 address", "-H", "here")
+        refused(USAGE_STATUS, "PORT:ADDRESS:PORT", "-L", "80:81")
+        refused(USAGE_STATUS, "there is no option", "-Z")
+        refused(USAGE_STATUS, "needs a value", "-H")
+        with socket.create_server(("127.0.0.1", 4090)):
+            refused(1, "Address already in use", "-L", "4090:10.0.2.15:80")
+        self.assert_ends([SLIRPVDE, "/nowhere"], 1, "/nowhere")
+
+
+if __name__ == "__main__":
+    lan_harness.main()

@@ -1,0 +1,142 @@
+#include "netstack/gateway/gateway_config.h"
+
+#include <doctest/doctest.h>
+
+#include "netstack/gateway/gateway.h"
+#include "netstack/wire/dhcp.h"
+#include "tests/packets/packets.h"
+#include "tests/unit/port_fixture.h"
+#include "tests/unit/private_network.h"
+
+using namespace netstack;
+using packets::Builder;
+
+namespace {
+
+constexpr auto kGuest = "52:54:00:00:00:01";
+constexpr auto kEveryone = "ff:ff:ff:ff:ff:ff";
+
+void enter_private_network_once() {
+  static const bool done = (tests::enter_private_network(), true);
+  static_cast<void>(done);
+}
+
+// What a gateway of that configuration answers to one frame.
+std::vector<Bytes> answers(const GatewayConfig& config, const Bytes& frame,
+                           uint64_t* drops = nullptr) {
+  enter_private_network_once();
+  SystemClock clock;
+  Loop loop(clock);
+  MemoryLog log;
+  TestHost host(loop);
+  Gateway gateway(loop, config, log);
+  gateway.attach(host, 1);
+  gateway.send(FrameView(frame).burst());
+  for (int i = 0; i < 4; ++i) loop.tick(2 * kMillisecond_ns);
+  if (drops != nullptr) *drops = gateway.counters().dropped();
+  gateway.detach();
+  return host.received;
+}
+
+Bytes discover() {
+  Dhcp dhcp;
+  dhcp.type = DhcpType::kDiscover;
+  dhcp.client_mac = packets::mac(kGuest).octets;
+  return Builder()
+      .eth(kGuest, kEveryone)
+      .ip("0.0.0.0", "255.255.255.255")
+      .udp(kPortDhcpClient, kPortDhcpServer)
+      .payload(make_dhcp(dhcp))
+      .build();
+}
+
+GatewayConfig moved() {
+  GatewayConfig config;
+  config.network = GatewayNetwork::parse("192.168.55.0/24");
+  config.network.gateway_number = 1;
+  config.network.nameserver_number = 9;
+  config.network.first_lease_number = 100;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("leases name the configured gateway, nameserver and first address") {
+  const auto frames = answers(moved(), discover());
+  INFO(packets::describe(frames));
+  REQUIRE(frames.size() == 1);
+  const auto offer = parse_dhcp(packets::parse_frame(frames[0]).udp->payload);
+  REQUIRE(offer);
+  CHECK(offer->type == DhcpType::kOffer);
+  CHECK(offer->your_ip == packets::ip("192.168.55.100"));
+  CHECK(offer->router == packets::ip("192.168.55.1"));
+
+  CHECK(offer->dns == packets::ip("192.168.55.9"));
+}
+
+TEST_CASE("a nameserver elsewhere is named in leases and not answered for") {
+  GatewayConfig config = moved();
+  config.network.nameserver_elsewhere = packets::ip("192.0.2.53");
+  const auto frames = answers(config, discover());
+  REQUIRE(frames.size() == 1);
+  const auto offer = parse_dhcp(packets::parse_frame(frames[0]).udp->payload);
+  REQUIRE(offer);
+  CHECK(offer->dns == packets::ip("192.0.2.53"));
+}
+
+TEST_CASE("without DHCP a discover gets no answer and goes nowhere") {
+  GatewayConfig config;
+  config.dhcp = false;
+  uint64_t drops = 1;
+  CHECK(answers(config, discover(), &drops).empty());
+  CHECK(drops == 0);  // it was for the LAN, not for us
+}
+
+TEST_CASE("the moved gateway answers ARP where it is and not where it was") {
+  const auto arp = [](const char* target) {
+    return Builder().eth(kGuest, kEveryone).arp_request("192.168.55.30", target).build();
+  };
+  REQUIRE(answers(moved(), arp("192.168.55.1")).size() == 1);
+  REQUIRE(answers(moved(), arp("192.168.55.9")).size() == 1);
+  CHECK(answers(moved(), arp("192.168.55.2")).empty());
+}
+
+TEST_CASE("without IPv6 there is no router to be found") {
+  const auto solicitation = Builder()
+                                .eth(kGuest, "33:33:ff:00:00:02")
+                                .ip("fec0::15", "ff02::1:ff00:2")
+                                .ttl(255)
+                                .neighbour_solicitation("fec0::2")
+                                .build();
+  GatewayConfig config;
+  CHECK(answers(config, solicitation).size() == 1);
+  config.ipv6 = false;
+  CHECK(answers(config, solicitation).empty());
+}
+
+TEST_CASE("host numbers that cannot be") {
+  const auto wrong = [](uint32_t gateway, uint32_t nameserver, uint32_t first, bool leasing) {
+    GatewayNetwork network;
+    network.gateway_number = gateway;
+    network.nameserver_number = nameserver;
+    network.first_lease_number = first;
+    return network.wrong_numbers(leasing);
+  };
+  CHECK(wrong(2, 3, 15, true).empty());
+  CHECK(wrong(254, 1, 238 - 16, true).empty());
+  CHECK(wrong(2, 3, 239, true).empty());
+  CHECK_FALSE(wrong(2, 3, 240, true).empty());
+  CHECK(wrong(2, 3, 240, false).empty());
+  CHECK_FALSE(wrong(2, 3, 0, true).empty());
+  CHECK_FALSE(wrong(0, 3, 15, false).empty());
+  CHECK_FALSE(wrong(255, 3, 15, false).empty());
+  CHECK_FALSE(wrong(2, 2, 15, false).empty());
+  CHECK_FALSE(wrong(2, 255, 15, false).empty());
+  CHECK_FALSE(wrong(20, 3, 15, true).empty());
+  CHECK(wrong(20, 3, 15, false).empty());
+  CHECK_FALSE(wrong(2, 30, 15, true).empty());
+  GatewayNetwork elsewhere;
+  elsewhere.nameserver_number = 2;
+  elsewhere.nameserver_elsewhere = packets::ip("192.0.2.53");
+  CHECK(elsewhere.wrong_numbers(true).empty());
+}

@@ -1,0 +1,108 @@
+#include "tools/lan/face.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grp.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <csignal>
+#include <exception>
+
+#include "netstack/base/error.h"
+#include "netstack/port/pipe_port.h"
+
+namespace tools {
+
+using netstack::Error;
+
+namespace {
+
+constexpr mode_t kDefaultMode = 0700;  // libvdeplug's
+
+// A caller may have closed them; a socket of ours must not come to stand where others print.
+void open_standard_descriptors() {
+  int fd = 0;
+  do {
+    fd = ::open("/dev/null", O_RDWR);
+  } while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) ::close(fd);
+}
+
+std::optional<uint32_t> parse(std::string_view text, int base) {
+  uint32_t value = 0;
+  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (wrong != std::errc{} || text.empty() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+mode_t octal_mode(std::string_view text) {
+  const auto mode = parse(text, 8);
+  if (mode && *mode <= 0777) return static_cast<mode_t>(*mode);
+  throw Error(kFaceUsageStatus, fmt::format("cannot use mode \"{}\": it is no octal number up to "
+                                            "777; write for example 0770",
+                                            text));
+}
+
+gid_t group_id(const std::string& name) {
+  if (const ::group* entry = ::getgrnam(name.c_str()); entry != nullptr) return entry->gr_gid;
+  if (const auto number = parse(name, 10)) return *number;
+  throw Error(kFaceFailureStatus,
+              fmt::format("cannot use group \"{}\": there is no such group; `getent group` lists "
+                          "them",
+                          name));
+}
+
+uint32_t whole_number(std::string_view text, uint32_t max, std::string_view option) {
+  const auto number = parse(text, 10);
+  if (number && *number <= max) return *number;
+  throw Error(kFaceUsageStatus,
+              fmt::format("cannot use {} \"{}\": it is no number from 0 to {}", option, text, max));
+}
+
+MakePort lan_end(const FacePlug& plug, std::string program) {
+  return [plug, program = std::move(program)](netstack::Loop& loop, netstack::PortHost& host,
+                                              netstack::Log&) -> std::unique_ptr<netstack::Port> {
+    if (plug.where == "-") {
+      return std::make_unique<netstack::PipePort>(loop, host, STDIN_FILENO, STDOUT_FILENO,
+                                                  "standard input");
+    }
+    netstack::VdePlugWish wish;
+    wish.where = netstack::VdeLocator::parse(plug.where);
+    if (plug.port_number != 0) wish.where.port_number = plug.port_number;
+    wish.description = netstack::describe_vde_client(program);
+    wish.mode = plug.mode.value_or(plug.group ? kDefaultMode | 070 : kDefaultMode);
+    wish.group = plug.group;
+    return netstack::open_vde_plug(loop, host, wish);
+  };
+}
+
+int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours) {
+  if (plug.background && plug.where == "-") {
+    throw Error(kFaceUsageStatus,
+                "cannot go to the background with -s -: frames come and go by standard input and "
+                "output; leave out -d");
+  }
+  Background background(plug.background);
+  const PidFile pid_file(plug.pid_file);
+  return run_plug_session(log, lan_end(plug, program), ours, [&] { background.ready(log); });
+}
+
+int face_main(const std::string& program, const std::function<int(FaceLog&)>& body) {
+  open_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);  // a peer that left is an error code, not a signal
+  FaceLog log(program);
+  try {
+    return body(log);
+  } catch (const Error& error) {
+    log.line(error.what());
+    return error.exit_code() == kFaceUsageStatus ? kFaceUsageStatus : kFaceFailureStatus;
+  } catch (const std::exception& error) {
+    log.line(error.what());
+    return kFaceFailureStatus;
+  }
+}
+
+}  // namespace tools

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "netstack/port/vde_client.h"
+#include "tools/lan/background.h"
+#include "tools/lan/plug_session.h"
+
+namespace tools {
+
+// What the faces that plug into a switch (vde_plug2tap, slirpvde) have in common.
+struct FacePlug {
+  std::string where;  // "-": frames come and go by stdin and stdout; "": the usual places
+  uint32_t port_number = 0;
+  std::optional<mode_t> mode;
+  std::optional<gid_t> group;
+  bool background = false;
+  std::string pid_file;
+};
+
+constexpr int kFaceUsageStatus = 255;  // stock tools end with exit(-1) after their usage text
+constexpr int kFaceFailureStatus = 1;  // and with 1 when something fails
+
+// Values of options. Throw Error (kFaceUsageStatus, kFaceFailureStatus for a group) naming
+// `option`.
+mode_t octal_mode(std::string_view text);
+gid_t group_id(const std::string& name);
+uint32_t whole_number(std::string_view text, uint32_t max, std::string_view option);
+
+// The plug that `plug` asks for, as the LAN's end of a cable.
+MakePort lan_end(const FacePlug& plug, std::string program);
+
+// Runs a face from its parsed options: background, pid file, cable. `ours` is our end of the cable.
+int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours);
+
+// The body of a face's main(): standard descriptors open, SIGPIPE ignored, errors as one line.
+int face_main(const std::string& program, const std::function<int(FaceLog&)>& body);
+
+}  // namespace tools

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "netstack/base/log.h"
+#include "netstack/loop/loop.h"
+#include "netstack/port/port_host.h"
+
+namespace tools {
+
+// Makes one end of the cable. Throws Error.
+using MakePort = std::function<std::unique_ptr<netstack::Port>(netstack::Loop&, netstack::PortHost&,
+                                                               netstack::Log&)>;
+
+// A cable between a LAN that runs elsewhere and one thing here, until a signal, or until either end
+// is over. `ours` is made after `lan` has plugged in and signals are held back, so what it makes on
+// this machine is always taken away again; `on_ready` is called when both are there.
+//
+// Returns the exit status: EX_OK for a signal and for a LAN that ended (a line says so),
+// EX_UNAVAILABLE when our own end broke. Throws what the makers throw.
+int run_plug_session(
+    netstack::Log& log, const MakePort& lan, const MakePort& ours,
+    const std::function<void()>& on_ready = [] {});
+
+}  // namespace tools
