@@ -166,4 +166,36 @@ void BM_switch_flood(benchmark::State& state) {
 }
 BENCHMARK(BM_switch_flood)->Arg(1)->Arg(8)->Arg(64);
 
+// The same train in VLAN mode. 0: access port to access port, tags are neither there nor put on;
+// 1: access port to trunk, a tag is pushed.
+void BM_switch_vlan_unicast(benchmark::State& state) {
+  Rig rig(8);
+  vlan::Vlans& vlans = rig.bridge.vlans();
+  vlans.create(10);
+  for (PortId id = 1; id <= 8; ++id) vlans.set_pvid(id, 10);
+  if (state.range(1) == 1) {
+    vlans.set_pvid(2, vlan::kNoVid);
+    vlans.add_tagged(10, 2);
+  }
+  std::vector<uint8_t> announcement = Rig::frame_bytes(netstack::kBroadcast, station(2));
+  if (state.range(1) == 1) {
+    announcement[12] = 0x81;
+    announcement[13] = 0x00;
+    announcement[15] = 10;
+  }
+  rig.ports[1]->inject(announcement);
+  for (int64_t n = 0; n < state.range(0); ++n) rig.add_to_burst(station(2), station(1));
+  rig.measure(state);
+}
+BENCHMARK(BM_switch_vlan_unicast)->ArgsProduct({{1, 8, 64}, {0, 1}});
+
+// The same train through a hub of eight ports.
+void BM_switch_hub(benchmark::State& state) {
+  Rig rig(8);
+  rig.bridge.set_hub(true);
+  for (int64_t n = 0; n < state.range(0); ++n) rig.add_to_burst(station(2), station(1));
+  rig.measure(state);
+}
+BENCHMARK(BM_switch_hub)->Arg(1)->Arg(8)->Arg(64);
+
 }  // namespace

@@ -49,7 +49,6 @@ using netstack::PortId;
 namespace {
 
 constexpr int kSweptPerLearn = 2;
-constexpr uint32_t kStationsMax = 1U << 24U;
 
 // SplitMix64: one seed becomes as many unrelated words as are asked for.
 class SeedWords {
@@ -70,36 +69,49 @@ class SeedWords {
 }  // namespace
 
 Fdb::Fdb(const FdbConfig& config) : config_(config) {
-  check(config.station_count_max >= 1 && config.station_count_max <= kStationsMax,
-        "an FDB holds 1 to 16777216 stations");
   SeedWords words(config.seed);
   hash_factor_low_ = words.next();
   hash_factor_high_ = words.next();
   hash_addend_ = words.next();
+  build();
+  ports_.resize(size_t{config.port_count_max} + 1);
+}
 
-  const size_t bucket_count = std::bit_ceil(size_t{2} * config.station_count_max);
+// The table is empty: gives it the memory that its limit asks for.
+void Fdb::build() {
+  const uint32_t limit = config_.station_count_max;
+  check(limit >= 1 && limit <= kFdbStationsMax, "an FDB holds 1 to 16777216 stations");
+  const size_t bucket_count = std::bit_ceil(size_t{2} * limit);
   hash_shift_ = 64U - static_cast<unsigned>(std::countr_zero(bucket_count));
   buckets_.assign(bucket_count, kNowhere);
-  entries_.resize(config.station_count_max);
-  for (uint32_t at = config.station_count_max; at-- > 0;) {
+  entries_.assign(limit, {});
+  free_ = kNowhere;
+  for (uint32_t at = limit; at-- > 0;) {
     entries_[at].next_in_bucket = free_;
     free_ = at;
   }
-  ports_.resize(size_t{config.port_count_max} + 1);
-  ranks_.resize(size_t{config.station_count_max} + 1);
+  ranks_.assign(size_t{limit} + 1, {});
 }
 
-void Fdb::learn(PortId port, const Mac& mac, uint16_t vid, uint64_t now_ns) {
-  if (mac.is_group()) return;
+Learned Fdb::learn(PortId port, const Mac& mac, uint16_t vid, uint64_t now_ns) {
+  if (mac.is_group()) return Learned::kNothing;
   check(port < ports_.size(), "a port id is at most port_count_max");
   sweep(now_ns);
   const uint64_t key = key_of(mac, vid);
   const uint32_t at = find(key);
-  if (at == kNowhere) {
+  if (at == kNowhere) [[unlikely]] {
     insert(port, key, now_ns);
-  } else {
-    refresh(at, port, now_ns);
+    return Learned::kNew;
   }
+  Entry& entry = entries_[at];
+  entry.heard_ns = now_ns;
+  by_age_.move_to_back(entries_, at);
+  if (entry.port != port) [[unlikely]] {
+    move(at, port);
+    return Learned::kMoved;
+  }
+  ports_[port].stations.move_to_back(entries_, at);
+  return Learned::kNothing;
 }
 
 std::optional<PortId> Fdb::lookup(const Mac& mac, uint16_t vid, uint64_t now_ns) const {
@@ -108,9 +120,40 @@ std::optional<PortId> Fdb::lookup(const Mac& mac, uint16_t vid, uint64_t now_ns)
   return entries_[at].port;
 }
 
+std::optional<Station> Fdb::find_station(const Mac& mac, uint16_t vid, uint64_t now_ns) const {
+  const uint32_t at = find(key_of(mac, vid));
+  if (at == kNowhere || !is_live(entries_[at], now_ns)) return std::nullopt;
+  return describe(entries_[at], now_ns);
+}
+
 void Fdb::forget_port(PortId port) {
   check(port < ports_.size(), "a port id is at most port_count_max");
   while (!ports_[port].stations.empty()) remove(ports_[port].stations.front());
+}
+
+void Fdb::forget_port(PortId port, uint16_t vid) {
+  check(port < ports_.size(), "a port id is at most port_count_max");
+  uint32_t at = ports_[port].stations.front();
+  while (at != kNowhere) {
+    const uint32_t next = entries_[at].port_link.next;
+    if (static_cast<uint16_t>(entries_[at].key) == vid) remove(at);
+    at = next;
+  }
+}
+
+void Fdb::flush() {
+  while (!by_age_.empty()) remove(by_age_.front());
+}
+
+void Fdb::set_station_limit(uint32_t station_count_max) {
+  flush();
+  config_.station_count_max = station_count_max;
+  build();
+}
+
+void Fdb::set_hash_size(uint32_t bucket_count) {
+  hash_size_ = std::bit_ceil(std::clamp(bucket_count, 1U, kHashSizeMax));
+  flush();
 }
 
 uint32_t Fdb::station_count(PortId port) const {
@@ -125,7 +168,7 @@ uint64_t Fdb::key_of(const Mac& mac, uint16_t vid) {
   return upper << 40U | lower << 16U | vid;
 }
 
-Station Fdb::describe(const Entry& entry, uint64_t now_ns) {
+Station Fdb::describe(const Entry& entry, uint64_t now_ns) const {
   Station station;
   for (unsigned at = 0; at < 6; ++at) {
     station.mac.octets[at] = static_cast<uint8_t>(entry.key >> (56 - 8 * at));
@@ -133,13 +176,8 @@ Station Fdb::describe(const Entry& entry, uint64_t now_ns) {
   station.vid = static_cast<uint16_t>(entry.key);
   station.port = entry.port;
   station.age_ns = now_ns - entry.heard_ns;
+  station.bucket = static_cast<uint32_t>(hash_of(entry.key) >> 32U) & (hash_size_ - 1);
   return station;
-}
-
-size_t Fdb::bucket_of(uint64_t key) const {
-  const uint64_t low = key & 0xffff'ffffU;
-  const uint64_t high = key >> 32U;
-  return ((hash_factor_high_ + high) * (hash_factor_low_ + low) + hash_addend_) >> hash_shift_;
 }
 
 uint32_t Fdb::find(uint64_t key) const {
@@ -162,21 +200,18 @@ void Fdb::insert(PortId port, uint64_t key, uint64_t now_ns) {
   chain = at;
   by_age_.push_back(entries_, at);
   give_to_port(at, port);
+  if (watcher_ != nullptr) say_came(at);
 }
 
-void Fdb::refresh(uint32_t at, PortId port, uint64_t now_ns) {
-  Entry& entry = entries_[at];
-  entry.heard_ns = now_ns;
-  by_age_.move_to_back(entries_, at);
-  if (entry.port == port) {
-    ports_[port].stations.move_to_back(entries_, at);
-  } else {
-    take_from_port(at);
-    give_to_port(at, port);
-  }
+void Fdb::move(uint32_t at, PortId port) {
+  if (watcher_ != nullptr) say_left(at);
+  take_from_port(at);
+  give_to_port(at, port);
+  if (watcher_ != nullptr) say_came(at);
 }
 
 void Fdb::remove(uint32_t at) {
+  if (watcher_ != nullptr) say_left(at);
   Entry& entry = entries_[at];
   take_from_port(at);
   by_age_.remove(entries_, at);
@@ -226,6 +261,14 @@ void Fdb::set_station_count(PortId port, uint32_t count) {
   current = count;
   rank_max_ = std::max(rank_max_, count);
   if (rank_max_ > 0 && ranks_[rank_max_].empty()) --rank_max_;
+}
+
+void Fdb::say_came(uint32_t at) const {
+  watcher_->station_came(describe(entries_[at], entries_[at].heard_ns));
+}
+
+void Fdb::say_left(uint32_t at) const {
+  watcher_->station_left(describe(entries_[at], entries_[at].heard_ns));
 }
 
 }  // namespace vlan

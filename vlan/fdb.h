@@ -14,7 +14,10 @@ namespace vlan {
 
 constexpr uint32_t kFdbStationsDefault = 8192;
 constexpr uint32_t kFdbPortsDefault = 4096;
+constexpr uint32_t kFdbStationsMax = 1U << 24U;
 constexpr uint64_t kAgingDefault_ns = 300 * netstack::kSecond_ns;  // IEEE 802.1Q-2018 table 8-6
+constexpr uint32_t kHashSizeDefault = 128;                         // vde_switch's
+constexpr uint32_t kHashSizeMax = 1U << 20U;
 
 struct FdbConfig {
   // A running switch takes a seed nobody can guess; a test takes a fixed one.
@@ -32,6 +35,24 @@ struct Station {
   uint16_t vid = 0;
   netstack::PortId port = 0;
   uint64_t age_ns = 0;  // since the last frame from it
+  uint32_t bucket = 0;  // where it would be in a hash table of hash_size() buckets
+};
+
+enum class Learned : uint8_t { kNothing, kNew, kMoved };
+
+// Is told what the table learns and forgets; a move is both. May read the table, never change it.
+class StationWatcher {
+ public:
+  virtual ~StationWatcher() = default;
+  virtual void station_came(const Station& station) noexcept = 0;  // age_ns is 0 in both
+  virtual void station_left(const Station& station) noexcept = 0;
+};
+
+// Numbers that VDE's console sets and shows and this table has no use for: aging needs no garbage
+// collector, and a station that moves is believed at once.
+struct FdbDials {
+  uint32_t gc_interval_s = 2;
+  uint32_t persistence_s_min = 3;
 };
 
 // The forwarding database (IEEE 802.1Q-2018 §8.8): behind which port is a station? Stations are
@@ -44,13 +65,27 @@ class Fdb {
 
   // Remembers that `mac` was heard in `vid` behind `port`, or that it is still there, or that it
   // has moved there just now. Group addresses are never learned (§8.7). `vid` is 0 to 4095.
-  void learn(netstack::PortId port, const netstack::Mac& mac, uint16_t vid, uint64_t now_ns);
+  Learned learn(netstack::PortId port, const netstack::Mac& mac, uint16_t vid, uint64_t now_ns);
 
   // Empty: unknown, or silent for too long.
   std::optional<netstack::PortId> lookup(const netstack::Mac& mac, uint16_t vid,
                                          uint64_t now_ns) const;
+  std::optional<Station> find_station(const netstack::Mac& mac, uint16_t vid,
+                                      uint64_t now_ns) const;
 
-  void forget_port(netstack::PortId port);  // takes time in proportion to its stations
+  // These take time in proportion to the stations of the port, or of the table.
+  void forget_port(netstack::PortId port);
+  void forget_port(netstack::PortId port, uint16_t vid);
+  void flush();
+
+  void set_aging(uint64_t aging_ns) { config_.aging_ns = aging_ns; }
+  void set_station_limit(uint32_t station_count_max);  // 1 to kFdbStationsMax; flushes
+  // Rounded up to a power of two, at most kHashSizeMax; 0 counts as 1; flushes. VDE's number, which
+  // only says where Station::bucket is: the table's own index has two buckets a station.
+  void set_hash_size(uint32_t bucket_count);
+  uint32_t hash_size() const { return hash_size_; }
+  FdbDials& dials() { return dials_; }
+  void watch(StationWatcher* watcher) { watcher_ = watcher; }  // borrowed; nullptr: none
 
   // Stations held, with those that are too old but have not been swept out yet.
   uint32_t station_count() const { return station_count_; }
@@ -81,15 +116,22 @@ class Fdb {
   };
 
   static uint64_t key_of(const netstack::Mac& mac, uint16_t vid);
-  static Station describe(const Entry& entry, uint64_t now_ns);
+  Station describe(const Entry& entry, uint64_t now_ns) const;
   bool is_live(const Entry& entry, uint64_t now_ns) const {
     return now_ns - entry.heard_ns < config_.aging_ns;
   }
-  size_t bucket_of(uint64_t key) const;
+  void build();
+  uint64_t hash_of(uint64_t key) const {
+    const uint64_t low = key & 0xffff'ffffU;
+    const uint64_t high = key >> 32U;
+    return (hash_factor_high_ + high) * (hash_factor_low_ + low) + hash_addend_;
+  }
+  size_t bucket_of(uint64_t key) const { return hash_of(key) >> hash_shift_; }
   uint32_t find(uint64_t key) const;
 
   void insert(netstack::PortId port, uint64_t key, uint64_t now_ns);
-  void refresh(uint32_t at, netstack::PortId port, uint64_t now_ns);
+  // Out of learn(), which it would slow down for all who stay: rare, and long with a watcher.
+  [[gnu::noinline]] void move(uint32_t at, netstack::PortId port);
   void remove(uint32_t at);
   void sweep(uint64_t now_ns);
   uint32_t choose_evicted(netstack::PortId ingress) const;
@@ -97,7 +139,13 @@ class Fdb {
   void take_from_port(uint32_t at);
   void set_station_count(netstack::PortId port, uint32_t count);
 
+  void say_came(uint32_t at) const;
+  void say_left(uint32_t at) const;
+
   FdbConfig config_;
+  FdbDials dials_;
+  StationWatcher* watcher_ = nullptr;
+  uint32_t hash_size_ = kHashSizeDefault;
   uint64_t hash_factor_low_, hash_factor_high_, hash_addend_;
   unsigned hash_shift_ = 0;
   std::vector<uint32_t> buckets_;  // first entry of each chain

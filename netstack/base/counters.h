@@ -17,7 +17,8 @@ namespace netstack {
   X(kBadSource, "bad-source", "the source address is a group address")                        \
   X(kForeignSource, "foreign-source", "the source address is not of the guests' network")     \
   X(kHairpin, "hairpin", "the destination is behind the port the frame came from")            \
-  X(kVlanNotMember, "vlan-not-member", "tagged for a VLAN this port is not a member of")      \
+  X(kVlanNotMember, "vlan-not-member", "of a VLAN that this port is not a member of")         \
+  X(kStorm, "storm", "a copy that came back through a loop between ports")                    \
   X(kMalformed, "malformed", "a header inside the frame is cut short or contradicts itself")  \
   X(kUnsupported, "unsupported", "a protocol this port does not carry")                       \
   X(kSequence, "sequence", "TCP data out of order where the NAT engine could not bear it")    \

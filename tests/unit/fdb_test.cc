@@ -7,6 +7,8 @@
 #include <optional>
 #include <random>
 #include <set>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 using netstack::kSecond_ns;
@@ -142,6 +144,140 @@ TEST_CASE("for_each tells every live station once, longest silent first") {
   fdb.for_each(kStart_ns + fdb.config().aging_ns, collect);
   REQUIRE(seen.size() == 2);
   CHECK(seen[0].mac == station(2));
+}
+
+TEST_CASE("learning tells what it learned") {
+  Fdb fdb{FdbConfig(1)};
+  using vlan::Learned;
+  CHECK(fdb.learn(1, station(1), 0, kStart_ns) == Learned::kNew);
+  CHECK(fdb.learn(1, station(1), 0, kStart_ns) == Learned::kNothing);
+  CHECK(fdb.learn(1, station(1), 5, kStart_ns) == Learned::kNew);
+  CHECK(fdb.learn(2, station(1), 0, kStart_ns) == Learned::kMoved);
+  CHECK(fdb.learn(2, station(1), 0, kStart_ns) == Learned::kNothing);
+  CHECK(fdb.learn(1, netstack::kBroadcast, 0, kStart_ns) == Learned::kNothing);
+}
+
+TEST_CASE("one station can be looked at, and a VLAN of a port or everything forgotten") {
+  Fdb fdb{FdbConfig(1)};
+  for (uint32_t n = 0; n < 90; ++n) {
+    fdb.learn(1 + n % 3, station(n), static_cast<uint16_t>(n % 2), kStart_ns + n);
+  }
+  const auto found = fdb.find_station(station(4), 0, kStart_ns + 104);
+  REQUIRE(found);
+  CHECK(found->mac == station(4));
+  CHECK(found->port == 2);
+  CHECK(found->age_ns == 100);
+  CHECK(!fdb.find_station(station(4), 1, kStart_ns + 104));
+  CHECK(!fdb.find_station(station(4), 0, kStart_ns + 4 + fdb.config().aging_ns));
+
+  fdb.forget_port(2, 0);
+  CHECK(fdb.station_count(2) == 15);
+  CHECK(fdb.station_count() == 75);
+  CHECK(!fdb.lookup(station(4), 0, kStart_ns + 90));
+  CHECK(fdb.lookup(station(1), 1, kStart_ns + 90) == PortId{2});
+  fdb.flush();
+  CHECK(fdb.station_count() == 0);
+  for (PortId port = 1; port <= 3; ++port) CHECK(fdb.station_count(port) == 0);
+  fdb.learn(2, station(4), 0, kStart_ns + 100);
+  CHECK(fdb.lookup(station(4), 0, kStart_ns + 100) == PortId{2});
+}
+
+TEST_CASE("the aging time can be changed and counts for what is known already") {
+  Fdb fdb{FdbConfig(1)};
+  fdb.learn(1, station(1), 0, kStart_ns);
+  fdb.set_aging(100 * kSecond_ns);
+  CHECK(fdb.lookup(station(1), 0, kStart_ns + 100 * kSecond_ns - 1) == PortId{1});
+  CHECK(!fdb.lookup(station(1), 0, kStart_ns + 100 * kSecond_ns));
+  fdb.set_aging(200 * kSecond_ns);
+  CHECK(fdb.lookup(station(1), 0, kStart_ns + 100 * kSecond_ns) == PortId{1});
+  fdb.set_aging(0);  // nothing is ever known
+  CHECK(!fdb.lookup(station(1), 0, kStart_ns));
+}
+
+TEST_CASE("the station limit can be changed, both ways, at the price of a flush") {
+  Fdb fdb{small_table(4)};
+  for (const uint32_t limit : {100U, 3U, 5000U, 1U}) {
+    CAPTURE(limit);
+    fdb.set_station_limit(limit);
+    CHECK(fdb.station_count() == 0);
+    for (uint32_t n = 0; n < 6000; ++n) fdb.learn(1 + n % 7, station(n), 0, kStart_ns + n);
+    CHECK(fdb.station_count() == limit);
+    CHECK(fdb.lookup(station(5999), 0, kStart_ns + 6000) == PortId{1 + 5999 % 7});
+  }
+}
+
+TEST_CASE("VDE's hash size is rounded up, flushes, and says in which bucket a station is") {
+  Fdb fdb{FdbConfig(1)};
+  CHECK(fdb.hash_size() == 128);
+  fdb.learn(1, station(1), 0, kStart_ns);
+  fdb.set_hash_size(100);
+  CHECK(fdb.hash_size() == 128);
+  CHECK(fdb.station_count() == 0);
+  for (const auto& [asked, given] : {std::pair{1U, 1U}, std::pair{0U, 1U}, std::pair{129U, 256U},
+                                     std::pair{~0U, vlan::kHashSizeMax}}) {
+    fdb.set_hash_size(asked);
+    CHECK(fdb.hash_size() == given);
+  }
+  fdb.set_hash_size(16);
+  std::map<uint32_t, int> buckets;
+  for (uint32_t n = 0; n < 1600; ++n) fdb.learn(1, station(n), 0, kStart_ns);
+  fdb.for_each(kStart_ns, [&](const vlan::Station& one) { ++buckets[one.bucket]; });
+  REQUIRE(buckets.size() == 16);
+  for (const auto& [bucket, count] : buckets) {
+    CHECK(bucket < 16);
+    CHECK(count > 20);
+  }
+}
+
+TEST_CASE("VDE's other numbers are kept") {
+  Fdb fdb{FdbConfig(1)};
+  CHECK(fdb.dials().gc_interval_s == 2);
+  CHECK(fdb.dials().persistence_s_min == 3);
+  fdb.dials() = {.gc_interval_s = 7, .persistence_s_min = 8};
+  CHECK(fdb.dials().gc_interval_s == 7);
+  fdb.learn(1, station(1), 0, kStart_ns);
+  fdb.learn(2, station(1), 0, kStart_ns);  // whatever the persistence, a move is believed at once
+  CHECK(fdb.lookup(station(1), 0, kStart_ns) == PortId{2});
+}
+
+namespace {
+
+// Keeps its own table from what it is told.
+struct BookKeeper final : vlan::StationWatcher {
+  void station_came(const vlan::Station& station) noexcept override {
+    CHECK(known.insert({station.mac, station.vid, station.port}).second);
+  }
+  void station_left(const vlan::Station& station) noexcept override {
+    CHECK(known.erase({station.mac, station.vid, station.port}) == 1);
+  }
+  std::set<std::tuple<Mac, uint16_t, PortId>> known;
+};
+
+}  // namespace
+
+TEST_CASE("a watcher is told of all that comes and goes") {
+  Fdb fdb{small_table(50)};
+  BookKeeper books;
+  fdb.watch(&books);
+  const auto agrees = [&](uint64_t now_ns) {
+    std::set<std::tuple<Mac, uint16_t, PortId>> held;
+    fdb.for_each(now_ns, [&](const auto& one) { held.insert({one.mac, one.vid, one.port}); });
+    return held == books.known;
+  };
+  for (uint32_t n = 0; n < 200; ++n) fdb.learn(1 + n % 3, station(n % 70), 0, kStart_ns);
+  CHECK(books.known.size() == 50);
+  CHECK(agrees(kStart_ns));
+  fdb.forget_port(2);
+  CHECK(agrees(kStart_ns));
+  for (uint32_t n = 0; n < 60; ++n) {  // sweeps the old ones out
+    fdb.learn(1, station(1), 0, kStart_ns + fdb.config().aging_ns);
+  }
+  CHECK(books.known.size() == 1);
+  fdb.flush();
+  CHECK(books.known.empty());
+  fdb.watch(nullptr);
+  fdb.learn(1, station(1), 0, kStart_ns);
+  CHECK(books.known.empty());
 }
 
 TEST_CASE("a guest that invents addresses only pushes out its own stations") {

@@ -1,6 +1,6 @@
-// Drives the switch through random lives of a LAN and compares what every port receives with a
-// reference switch written another way. A failure prints its seed; LANYARD_SEED=N runs that one
-// alone.
+// Drives the switch through random lives of a LAN (transparent, with VLANs, as a hub) and compares
+// what every port receives with a reference switch written another way. A failure prints its seed;
+// LANYARD_SEED=N runs that one alone.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -69,49 +69,88 @@ constexpr uint64_t kAging_ns = 300 * netstack::kSecond_ns;
 constexpr uint64_t kSeedCount = 400;
 constexpr int kStepsPerSeed = 60;
 constexpr size_t kSerialAt_bytes = 26;  // behind two tags and the ethertype
+constexpr std::array<uint8_t, 4> kSerialMark{0x5e, 0x41, 0xa1, 0x1d};  // a tag may come or go
+constexpr int kNone = 4095;
 
 // --- the reference -----------------------------------------------------------------------------
 
-// What a switch is, in the fewest words: no runs, no lists, no limits.
+// What a switch is, in the fewest words: no runs, no lists, no limits, frames as bytes.
 class ReferenceSwitch {
  public:
   std::map<PortId, std::vector<Bytes>> out;
   std::map<PortId, std::map<DropReason, uint64_t>> drops;
   uint64_t forwarded_count = 0;
   uint64_t flooded_count = 0;
+  uint64_t retagged_count = 0;
 
-  void join(PortId id) { members_.insert(id); }
+  bool hub = false;
+  bool vlans = false;
+  std::set<int> vids{0};
+  std::map<PortId, int> pvid;  // of every port
+  std::set<std::pair<int, PortId>> tagged;
+
+  void join(PortId id) { pvid[id] = 0; }
   void leave(PortId id) {
-    members_.erase(id);
+    pvid.erase(id);
+    std::erase_if(tagged, [id](const auto& one) { return one.second == id; });
     std::erase_if(known_, [id](const auto& one) { return one.second.first == id; });
   }
+  void forget(PortId id, int vid) {
+    std::erase_if(
+        known_, [&](const auto& one) { return one.second.first == id && one.first.second == vid; });
+  }
+  void forget_all() { known_.clear(); }
+  bool member(PortId id, int vid) const { return pvid.at(id) == vid || tagged.contains({vid, id}); }
   void receive(PortId ingress, const Bytes& bytes, uint64_t now_ns) {
-    const size_t type = bytes.size() < 14 ? 0 : bytes[12] * 256U + bytes[13];
-    const bool tagged = type == 0x8100 || type == 0x88a8;
-    if (bytes.size() < (tagged ? 18 : 14)) return drop(ingress, DropReason::kRunt);
-    const int vid = tagged ? bytes[14] % 16 * 256 + bytes[15] : 0;
+    const size_t type = type_of(bytes);
+    const bool has_tag = type == 0x8100 || type == 0x88a8;
+    if (bytes.size() < (has_tag ? 18 : 14)) return drop(ingress, DropReason::kRunt);
+    int vid = has_tag ? bytes[14] % 16 * 256 + bytes[15] : 0;
     const std::string to(bytes.begin(), bytes.begin() + 6);
     const std::string from(bytes.begin() + 6, bytes.begin() + 12);
     if (from[0] % 2 != 0) return drop(ingress, DropReason::kBadSource);
+    if (vlans && !hub) {
+      const bool asks = type == 0x8100 && (vid != 0 || tagged.contains({0, ingress}));
+      if (!asks) vid = pvid[ingress];
+      if (vid == kNone || !member(ingress, vid)) return drop(ingress, DropReason::kVlanNotMember);
+    }
     known_[{from, vid}] = {ingress, now_ns};
     const auto found = known_.find({to, vid});
-    if (found != known_.end() && found->second.second + kAging_ns > now_ns) {
+    if (!hub && found != known_.end() && found->second.second + kAging_ns > now_ns) {
       const PortId egress = found->second.first;
       if (egress == ingress) return drop(ingress, DropReason::kHairpin);
-      out[egress].push_back(bytes);
+      send(egress, bytes, vid);
       ++forwarded_count;
     } else {
       ++flooded_count;
-      for (const PortId id : members_) {
-        if (id != ingress) out[id].push_back(bytes);
+      for (const auto& [id, unused] : pvid) {
+        if (id != ingress) send(id, bytes, vid);
       }
     }
   }
 
  private:
+  static size_t type_of(const Bytes& bytes) {
+    return bytes.size() < 14 ? 0 : bytes[12] * 256U + bytes[13];
+  }
   void drop(PortId ingress, DropReason reason) { ++drops[ingress][reason]; }
+  void send(PortId egress, Bytes bytes, int vid) {
+    if (vlans && !hub) {
+      if (!member(egress, vid)) return;
+      const Bytes before = bytes;
+      const bool has_tag = type_of(bytes) == 0x8100;
+      if (pvid[egress] == vid) {
+        if (has_tag) bytes.erase(bytes.begin() + 12, bytes.begin() + 16);
+      } else {
+        if (!has_tag) bytes.insert(bytes.begin() + 12, {0x81, 0x00, 0x00, 0x00});
+        bytes[14] = static_cast<uint8_t>(bytes[14] / 16 * 16 + vid / 256);
+        bytes[15] = static_cast<uint8_t>(vid);
+      }
+      if (bytes != before) ++retagged_count;
+    }
+    out[egress].push_back(std::move(bytes));
+  }
 
-  std::set<PortId> members_;
   std::map<std::pair<std::string, int>, std::pair<PortId, uint64_t>> known_;
 };
 
@@ -119,8 +158,11 @@ class ReferenceSwitch {
 struct Tally {
   uint64_t forwarded_count = 0;
   uint64_t flooded_count = 0;
+  uint64_t retagged_count = 0;
   std::map<DropReason, uint64_t> drops;
 };
+
+enum class Kind : uint8_t { kTransparent, kVlans, kSometimesHub };
 
 // --- the world -----------------------------------------------------------------------------------
 
@@ -149,7 +191,10 @@ struct CountingMirror final : netstack::Mirror {
 class World {
  public:
   World(uint64_t seed, Tally& tally)
-      : random_(seed), tally_(tally), bridge_(clock_, vlan::FdbConfig(random_())) {
+      : kind_(static_cast<Kind>(seed % 3)),
+        random_(seed),
+        tally_(tally),
+        bridge_(clock_, vlan::FdbConfig(random_())) {
     bridge_.mirror_to(&mirror_);
     station_count_ = 2 + pick(30);
     vid_count_ = 1 + pick(4);
@@ -164,12 +209,18 @@ class World {
         leave();
       } else if (dice < 18) {
         clock_.advance_ns(pick(4) == 0 ? pick(2 * kAging_ns) : pick(netstack::kSecond_ns));
+      } else if (dice < 24 && kind_ == Kind::kSometimesHub) {
+        toggle_hub();
+      } else if (dice < 35 && kind_ == Kind::kVlans) {
+        change_vlans();
       } else if (!members_.empty()) {
         exchange();
       }
     }
     tally_.forwarded_count += reference_.forwarded_count;
     tally_.flooded_count += reference_.flooded_count;
+    tally_.retagged_count += reference_.retagged_count;
+    CHECK(bridge_.storm_guard().engagement_count() == 0);
     while (!members_.empty()) leave();
     CHECK(bridge_.fdb().station_count() == 0);
   }
@@ -193,6 +244,61 @@ class World {
     bridge_.detach(leaver->second->port);
     reference_.leave(leaver->first);
     members_.erase(leaver);
+  }
+
+  void toggle_hub() {
+    reference_.hub = !reference_.hub;
+    reference_.forget_all();
+    bridge_.set_hub(reference_.hub);
+  }
+  // One console command, which may well be impossible.
+  void change_vlans() {
+    if (!reference_.vlans) reference_.forget_all();
+    reference_.vlans = true;
+    const int vid = static_cast<int>(pick(4) * 21);
+    const PortId id = 1 + static_cast<PortId>(pick(8));
+    const bool exists = reference_.vids.contains(vid);
+    const bool possible = exists && members_.contains(id);
+    vlan::Vlans& vlans = bridge_.vlans();
+    switch (pick(6)) {
+      case 0:
+        REQUIRE((vlans.create(vid) == 0) == !exists);
+        reference_.vids.insert(vid);
+        return;
+      case 1: {
+        const bool used = std::ranges::any_of(
+            members_, [&](const auto& one) { return reference_.member(one.first, vid); });
+        const bool goes = exists && vid != 0 && !used;
+        REQUIRE((vlans.remove(vid) == 0) == goes);
+        if (goes) reference_.vids.erase(vid);
+        return;
+      }
+      case 2:
+        REQUIRE((vlans.set_pvid(id, kNone) == 0) == members_.contains(id));
+        if (members_.contains(id)) change_pvid(id, kNone);
+        return;
+      case 3:
+        REQUIRE((vlans.set_pvid(id, vid) == 0) == possible);
+        if (possible) change_pvid(id, vid);
+        return;
+      case 4:
+        REQUIRE((vlans.add_tagged(vid, id) == 0) == possible);
+        if (possible && reference_.pvid[id] != vid) reference_.tagged.insert({vid, id});
+        return;
+      default: {
+        const bool goes = possible && reference_.pvid[id] != vid;
+        REQUIRE((vlans.remove_tagged(vid, id) == 0) == goes);
+        if (!goes) return;
+        reference_.tagged.erase({vid, id});
+        reference_.forget(id, vid);
+      }
+    }
+  }
+  void change_pvid(PortId id, int vid) {
+    if (reference_.pvid[id] == vid) return;
+    reference_.forget(id, reference_.pvid[id]);
+    reference_.pvid[id] = vid;
+    reference_.tagged.erase({vid, id});
   }
 
   Mac random_mac() { return {{0x52, 0x54, 0, 0, 0, static_cast<uint8_t>(pick(station_count_))}}; }
@@ -225,6 +331,7 @@ class World {
     bytes.push_back(0x00);
     bytes.resize(std::max<size_t>(bytes.size(), kSerialAt_bytes), 0xee);
     bytes.resize(kSerialAt_bytes);
+    bytes.insert(bytes.end(), kSerialMark.begin(), kSerialMark.end());
     const uint64_t serial = ++serial_;
     for (unsigned shift = 0; shift < 64; shift += 8) {
       bytes.push_back(static_cast<uint8_t>(serial >> shift));
@@ -233,10 +340,12 @@ class World {
     return bytes;
   }
   static std::optional<uint64_t> serial_of(const Bytes& bytes) {
-    if (bytes.size() < kSerialAt_bytes + 8) return std::nullopt;
+    const auto mark =
+        std::search(bytes.begin(), bytes.end(), kSerialMark.begin(), kSerialMark.end());
+    if (mark == bytes.end()) return std::nullopt;
     uint64_t serial = 0;
     for (unsigned at = 0; at < 8; ++at) {
-      serial |= uint64_t{bytes[kSerialAt_bytes + at]} << (8 * at);
+      serial |= uint64_t{mark[static_cast<long>(kSerialMark.size() + at)]} << (8 * at);
     }
     return serial;
   }
@@ -323,6 +432,7 @@ class World {
     REQUIRE(last <= serial_);
   }
 
+  Kind kind_;
   std::mt19937_64 random_;
   Tally& tally_;
   netstack::ManualClock clock_;
@@ -351,8 +461,10 @@ TEST_CASE("the switch agrees with the reference switch") {
   }
   CHECK(tally.forwarded_count > 10'000);
   CHECK(tally.flooded_count > 10'000);
-  for (const auto reason : {DropReason::kRunt, DropReason::kBadSource, DropReason::kHairpin,
-                            DropReason::kTooLong, DropReason::kQueueFull}) {
+  CHECK(tally.retagged_count > 10'000);
+  for (const auto reason :
+       {DropReason::kRunt, DropReason::kBadSource, DropReason::kHairpin, DropReason::kTooLong,
+        DropReason::kQueueFull, DropReason::kVlanNotMember}) {
     CAPTURE(netstack::drop_reason_name(reason));
     CHECK(tally.drops[reason] > 100);
   }

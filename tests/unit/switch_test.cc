@@ -350,6 +350,64 @@ TEST_CASE("ids are the lowest free, and a port that leaves is forgotten") {
   lan.bridge.detach(newcomer);
 }
 
+TEST_CASE("a port may be attached where its user wants it, or not at all") {
+  netstack::ManualClock clock;
+  vlan::FdbConfig config(1);
+  config.port_count_max = 9;
+  MemoryPort zero("zero"), one("one"), five("five"), nine("nine"), other("other");
+  Switch bridge(clock, config);
+  CHECK(bridge.attach_at(5, five));
+  CHECK(bridge.attach_at(9, nine));
+  CHECK(bridge.attach_at(0, zero));
+  CHECK(!bridge.attach_at(5, other));
+  CHECK(!bridge.attach_at(0, other));
+  CHECK(!bridge.attach_at(10, other));
+  CHECK(bridge.attach(one) == 1);
+  CHECK(five.id() == 5);
+  CHECK(bridge.port(5) == &five);
+  CHECK(bridge.port(2) == nullptr);
+  CHECK(bridge.port(10) == nullptr);
+  std::vector<PortId> ids;
+  bridge.for_each_port([&ids](netstack::Port& port) { ids.push_back(port.id()); });
+  CHECK(ids == std::vector<PortId>{0, 1, 5, 9});
+
+  // Port 0 is a port like any other.
+  const Bytes from_zero = make_frame(kBroadcast, kA), to_zero = make_frame(kA, kB);
+  zero.inject(from_zero);
+  for (MemoryPort* port : {&one, &five, &nine})
+    CHECK(port->take() == std::vector<Bytes>{from_zero});
+  nine.inject(to_zero);
+  CHECK(zero.take() == std::vector<Bytes>{to_zero});
+  CHECK(five.received_count() == 0);
+
+  // It does not count towards the limit.
+  std::vector<std::unique_ptr<MemoryPort>> rest;
+  for (const PortId id : {2, 3, 4, 6, 7, 8}) {
+    CHECK(!bridge.full());
+    rest.push_back(std::make_unique<MemoryPort>("rest"));
+    CHECK(bridge.attach(*rest.back()) == id);
+  }
+  CHECK(bridge.full());
+  for (auto& port : rest) bridge.detach(*port);
+}
+
+TEST_CASE("a hub sends everything to everybody, and forgets what it knew on becoming one") {
+  Lan lan(3);
+  lan.learn(2, kB);
+  lan.bridge.set_hub(true);
+  CHECK(lan.bridge.fdb().station_count() == 0);
+  lan.learn(2, kB);
+  for (const Mac& destination : {kB, kA, kUnheard, kBroadcast}) {
+    const Bytes frame = make_frame(destination, kA, {{kCTag, 42}});
+    lan.port(1).inject(frame);
+    CHECK(lan.receivers_of(frame) == std::vector<PortId>{2, 3});
+  }
+  lan.bridge.set_hub(true);  // no change: nothing is forgotten
+  CHECK(lan.bridge.fdb().station_count() > 0);
+  lan.bridge.set_hub(false);
+  CHECK(lan.bridge.fdb().station_count() == 0);
+}
+
 TEST_CASE("the switch is full at its port limit") {
   netstack::ManualClock clock;
   vlan::FdbConfig config(1);
@@ -392,5 +450,10 @@ TEST_CASE("changes from inside a burst are bugs and abort") {
     port.deliver({&frame, 1});
   }));
   CHECK(react_with([](Switch& at, ReactingPort&) { at.mirror_to(nullptr); }));
+  CHECK(react_with([](Switch& at, ReactingPort&) { at.set_hub(true); }));
+  CHECK(react_with([](Switch& at, ReactingPort&) {
+    MemoryPort late("late");
+    at.attach_at(7, late);
+  }));
   CHECK(!react_with([](Switch&, ReactingPort&) {}));
 }
