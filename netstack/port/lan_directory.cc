@@ -61,26 +61,31 @@ std::vector<std::string> data_sockets_in(const std::string& directory) {
 
 }  // namespace
 
-LanDirectory::LanDirectory(const std::string& path, mode_t mode) : path_(canonical(path)) {
+LanDirectory::LanDirectory(const std::string& path, mode_t mode)
+    : LanDirectory(path, LanDirectoryRules{.mode = mode}) {}
+
+LanDirectory::LanDirectory(const std::string& path, const LanDirectoryRules& rules)
+    : path_(canonical(path)), rules_(rules) {
   if (path_.size() > kLanDirectoryMax_size) {
     throw Error(EX_USAGE,
                 fmt::format("cannot use directory {}: its path takes {} bytes and {} are possible, "
                             "as its sockets' paths may take {}; choose a shorter one",
                             path_, path_.size(), kLanDirectoryMax_size, kSocketPathMax_size));
   }
-  make_or_reuse(mode);
+  make_or_reuse();
   try {
     lock();
+    if (made_ || rules_.own) set_mode_and_group();  // locked: no running switch's is changed
   } catch (...) {
     if (made_) ::rmdir(path_.c_str());
     throw;
   }
-  sweep();
+  sweep(false);
 }
 
 LanDirectory::~LanDirectory() {
-  sweep();
-  if (made_) ::rmdir(path_.c_str());
+  sweep(rules_.own);
+  if (removes()) ::rmdir(path_.c_str());
 }
 
 std::string LanDirectory::file(std::string_view name) const {
@@ -88,10 +93,9 @@ std::string LanDirectory::file(std::string_view name) const {
   return fmt::format("{}/{}", path_, name);
 }
 
-void LanDirectory::make_or_reuse(mode_t mode) {
+void LanDirectory::make_or_reuse() {
   if (::mkdir(path_.c_str(), 0700) == 0) {
     made_ = true;
-    ::chmod(path_.c_str(), mode);  // whatever the umask is
     return;
   }
   if (errno != EEXIST) {
@@ -103,9 +107,31 @@ void LanDirectory::make_or_reuse(mode_t mode) {
   if (::stat(path_.c_str(), &status) == 0 && !S_ISDIR(status.st_mode)) {
     throw host_error(ENOTDIR, "use " + path_, "choose another name", EX_CANTCREAT);
   }
+  if (rules_.own && (status.st_mode & S_ISVTX) != 0) {
+    throw Error(EX_CANTCREAT,
+                fmt::format("cannot take over directory {}: it is shared by several users (sticky "
+                            "bit); name a directory inside it",
+                            path_));
+  }
   if (::access(path_.c_str(), R_OK | W_OK | X_OK) != 0) {
     throw host_error(errno, "use directory " + path_, "choose a directory you may write to",
                      EX_CANTCREAT);
+  }
+}
+
+// chmod and not mkdir's mode: whatever the umask is.
+void LanDirectory::set_mode_and_group() const {
+  if (rules_.group && ::chown(path_.c_str(), static_cast<uid_t>(-1), *rules_.group) != 0) {
+    throw host_error(errno, fmt::format("give directory {} to group {}", path_, *rules_.group),
+                     "choose a group you belong to", EX_CANTCREAT);
+  }
+  if (rules_.set_group_id_if_permitted &&
+      ::chmod(path_.c_str(), rules_.mode | static_cast<mode_t>(S_ISGID)) == 0) {
+    return;
+  }
+  if (::chmod(path_.c_str(), rules_.mode) != 0) {
+    throw host_error(errno, fmt::format("give directory {} mode {:04o}", path_, rules_.mode),
+                     "choose another mode or directory", EX_CANTCREAT);
   }
 }
 
@@ -121,11 +147,15 @@ void LanDirectory::lock() {
 }
 
 // Asks the socket rather than the process id in its name: the id may be another process's by now,
-// or from another process namespace and mean nothing here.
-void LanDirectory::sweep() const {
+// or from another process namespace and mean nothing here. At the end of a directory that is our
+// own, live sockets lose their names too: their switch has gone, so nobody can need the name.
+void LanDirectory::sweep(bool live_ones_too) const {
   for (const std::string& path : data_sockets_in(path_)) {
     if (path.size() > kSocketPathMax_size) continue;
-    if (probe_socket(path, SOCK_DGRAM) == SocketState::kDead) ::unlink(path.c_str());
+    const SocketState state = probe_socket(path, SOCK_DGRAM);
+    if (state == SocketState::kDead || (live_ones_too && state == SocketState::kAlive)) {
+      ::unlink(path.c_str());
+    }
   }
 }
 

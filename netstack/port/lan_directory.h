@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,9 +11,22 @@
 
 namespace netstack {
 
-// The longest file name in a LAN directory: a VDE client's ".4194304-99999".
-constexpr size_t kLanFileName_size = 14;
+// The longest of our own file names in a LAN directory: the data socket "4096.1048575". Clients
+// name their sockets themselves; theirs (".4194304-99999") may be longer, and a client whose name
+// does not fit any more puts its socket elsewhere or says that it cannot.
+constexpr size_t kLanFileName_size = 12;
 constexpr size_t kLanDirectoryMax_size = kSocketPathMax_size - 1 - kLanFileName_size;
+
+// How a directory is made or taken over.
+struct LanDirectoryRules {
+  mode_t mode = 0700;
+  std::optional<gid_t> group = std::nullopt;
+  // The directory is a switch's own, as vde_switch has it: mode and group are set on one that was
+  // there before, too, and at the end it goes with every socket of a LAN in it, whoever made it.
+  bool own = false;
+  // Set-group-ID goes into the mode where the system permits it (a Nix sandbox does not).
+  bool set_group_id_if_permitted = false;
+};
 
 // The directory that is a LAN: its sockets appear in it and clients find it by its path. Made if
 // absent, used as it is if present; one switch at a time, by flock(2), which a killed switch lets
@@ -20,11 +34,13 @@ constexpr size_t kLanDirectoryMax_size = kSocketPathMax_size - 1 - kLanFileName_
 //
 // At its end the directory is swept of socket files nobody has open, ours (NNN.N) and clients'
 // (.PID-N), and removed if we made it. Anything else in it stays, and so then does the directory.
+// LanDirectoryRules::own changes this.
 class LanDirectory {
  public:
   // Throws Error: EX_USAGE (too long), EX_CANTCREAT (cannot be made or used), EX_UNAVAILABLE (a
   // switch is running there). `mode` is for a directory that is made.
   explicit LanDirectory(const std::string& path, mode_t mode = 0700);
+  LanDirectory(const std::string& path, const LanDirectoryRules& rules);
   ~LanDirectory();
   LanDirectory(const LanDirectory&) = delete;
   LanDirectory& operator=(const LanDirectory&) = delete;
@@ -33,11 +49,14 @@ class LanDirectory {
   std::string file(std::string_view name) const;     // of at most kLanFileName_size bytes
 
  private:
-  void make_or_reuse(mode_t mode);
+  void make_or_reuse();
+  void set_mode_and_group() const;
   void lock();
-  void sweep() const;
+  void sweep(bool live_ones_too) const;
+  bool removes() const { return made_ || rules_.own; }
 
   std::string path_;
+  LanDirectoryRules rules_;
   bool made_ = false;
   Fd lock_;
 };

@@ -154,7 +154,7 @@ void SocketFile::unlink_ours() noexcept {
   if (ours) ::unlink(path_.c_str());
 }
 
-UnixListener listen_unix(const std::string& path, mode_t mode) {
+UnixListener listen_unix(const std::string& path, mode_t mode, std::optional<gid_t> group) {
   unix_address(path);  // the user's path is named in the Error, not the staging one
   const std::string staging = staging_path(path);
   UnixListener listener{open_socket(SOCK_STREAM), {}};
@@ -166,6 +166,10 @@ UnixListener listen_unix(const std::string& path, mode_t mode) {
                      EX_CANTCREAT);
   }
   const SocketFile staged(staging);
+  if (group && ::chown(staging.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+    throw host_error(errno, fmt::format("give {} to group {}", path, *group),
+                     "choose a group you belong to", EX_CANTCREAT);
+  }
   if (::listen(listener.fd.get(), kBacklog) != 0) {
     throw host_error(errno, "listen at " + path, "", EX_OSERR);
   }

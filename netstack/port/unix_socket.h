@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include <optional>
 #include <string>
 
 #include "netstack/base/fd.h"
@@ -59,10 +60,12 @@ struct UnixListener {
   SocketFile file;
 };
 
-// Binds `path` with the given file mode, whatever the umask is. The file appears only once the
-// socket listens, so whoever sees it may connect. A file left behind by a switch that was killed
-// is replaced; a live one is an Error. Throws Error (EX_USAGE: path too long; EX_CANTCREAT).
-UnixListener listen_unix(const std::string& path, mode_t mode = 0600);
+// Binds `path` with the given file mode, whatever the umask is, and group, if one is given. The
+// file appears only once the socket listens, so whoever sees it may connect. A file left behind by
+// a switch that was killed is replaced; a live one is an Error. Throws Error (EX_USAGE: path too
+// long; EX_CANTCREAT).
+UnixListener listen_unix(const std::string& path, mode_t mode = 0600,
+                         std::optional<gid_t> group = std::nullopt);
 
 // Connects to a listening UNIX stream socket; the result is non-blocking and close-on-exec.
 // Throws Error (EX_UNAVAILABLE).

@@ -1,11 +1,14 @@
 // The handshake, from the switch's side:
 //
-//   client                              switch
-//     │ connect DIR/ctl ───────────────► accept                     (Handshake, kHandshake_ns to
-//     live) │ request, 122 bytes + text ─────► parse │                                  connect a
-//     datagram socket to the client's path, │                                  bind it to
-//     DIR/NNN.FD, hand the port to the host │ ◄──── 110 bytes: that address ── reply (VdePort) │
-//     connect its socket there
+//   client                               switch
+//     │ connect DIR/ctl ────────────────►  accept (a Handshake, with kHandshake_ns to live)
+//     │ request, 122 bytes + text ──────►  parse, ask the host for a port number,
+//     │                                    connect a datagram socket to the client's path,
+//     │                                    bind it to DIR/NNN.FD, hand the port to the host
+//     │ ◄───── 110 bytes: that address ──  reply (VdePort)
+//     │ connect its socket there
+//
+// NNN is the port's number, or a running one where the host does not number its ports.
 //
 // Whatever goes wrong on our side closes the ctl stream at once: a client blocks in recv() until it
 // is answered, and the end of the stream is an answer. Clients that connect and say nothing are
@@ -20,6 +23,7 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -37,6 +41,26 @@ std::string port_name(uint64_t number, const VdeRequest& request) {
   return name;
 }
 
+// The user of the process that connected, as the kernel noted it: a client cannot choose it, unlike
+// the owner of the socket file that it names.
+std::optional<uid_t> peer_user(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  return peer.uid;
+}
+
+PlugRequest plug_request(int ctl, const VdeRequest& request) {
+  PlugRequest plug;
+  plug.port_number = request.port_number;
+  plug.management = request.management;
+  plug.owner = peer_user(ctl);
+  plug.endpoint_id = ctl;
+  plug.module = "unix prog";
+  plug.description = request.description;
+  return plug;
+}
+
 }  // namespace
 
 VdeListener::VdeListener(Loop& loop, PortHost& host, Log& log, const LanDirectory& directory,
@@ -47,7 +71,7 @@ VdeListener::VdeListener(Loop& loop, PortHost& host, Log& log, const LanDirector
       directory_(directory),
       modes_(modes),
       burst_(std::make_shared<DatagramBurst>()),
-      acceptor_(loop, log_, listen_unix(directory.file("ctl"), modes.ctl),
+      acceptor_(loop, log_, listen_unix(directory.file("ctl"), modes.ctl, modes.group),
                 [this](Fd ctl) { begin(std::move(ctl)); }) {}
 
 VdeListener::~VdeListener() {
@@ -99,18 +123,26 @@ void VdeListener::answer(Fd ctl, std::span<const uint8_t> bytes) {
 }
 
 void VdeListener::plug_in(Fd ctl, const VdeRequest& request) {
-  VdePlug plug{std::move(ctl), {}, {}};
+  PlugRequest wanted = plug_request(ctl.get(), request);
+  const PortChoice choice = host_.choose(wanted);
+  if (!choice.refusal.empty()) return turn_away(choice.refusal);
   ++number_;
-  if (const std::string wrong = open_data(request, plug); !wrong.empty()) return turn_away(wrong);
+  wanted.port_number = choice.number.value_or(request.port_number);
+  VdePlug plug{std::move(ctl), {}, {}};
+  const uint64_t name_number = choice.number.value_or(1 + (number_ - 1) % 999);
+  if (const std::string wrong = open_data(request, wanted, name_number, plug); !wrong.empty()) {
+    return turn_away(wrong);
+  }
   auto port =
       std::make_unique<VdePort>(loop_, host_, burst_, std::move(plug), port_name(number_, request));
   VdePort& plugged = *port;
-  if (host_.add(std::move(port)) == nullptr) return turn_away("the LAN is full");
+  if (host_.add_plug(std::move(port), wanted) == nullptr) return turn_away("the LAN is full");
   plugged.reply();
 }
 
 // Empty, or what the host refused.
-std::string VdeListener::open_data(const VdeRequest& request, VdePlug& plug) {
+std::string VdeListener::open_data(const VdeRequest& request, const PlugRequest& wanted,
+                                   uint64_t name_number, VdePlug& plug) {
   plug.data = Fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!plug.data) return fmt::format("no socket for it: {}; raise `ulimit -n`", errno_text(errno));
   const int data = plug.data.get();
@@ -120,11 +152,27 @@ std::string VdeListener::open_data(const VdeRequest& request, VdePlug& plug) {
                        errno_text(errno));
   }
   // Stock switches name it so: number, dot, descriptor. The descriptor makes it unique.
-  const std::string path = directory_.file(fmt::format("{:03}.{}", 1 + (number_ - 1) % 999, data));
-  if (const int refusal = bind_datagram(data, path, modes_.data, plug.file); refusal != 0) {
+  const std::string path = directory_.file(fmt::format("{:03}.{}", name_number, data));
+  const mode_t mode = wanted.management ? modes_.management_data : modes_.data;
+  if (const int refusal = bind_datagram(data, path, mode, plug.file); refusal != 0) {
     return fmt::format("cannot bind {}: {}", path, errno_text(refusal));
   }
+  give_to_client(path, wanted, mode);
   return {};
+}
+
+// A client must be able to write to our socket. Root gives it the file; others can only open it to
+// the group they were told. What cannot be changed stays with us, as the mode says.
+void VdeListener::give_to_client(const std::string& path, const PlugRequest& wanted, mode_t mode) {
+  constexpr auto kSame = static_cast<uid_t>(-1);
+  if (::geteuid() == 0 && wanted.owner && ::chown(path.c_str(), *wanted.owner, kSame) == 0) {
+    ::chmod(path.c_str(), mode & 0700);
+    return;
+  }
+  const auto& group = wanted.management ? modes_.management_group : modes_.group;
+  if (group && ::chown(path.c_str(), kSame, *group) != 0) {
+    log_.line(fmt::format("cannot give {} to group {}: {}", path, *group, errno_text(errno)));
+  }
 }
 
 void VdeListener::turn_away(std::string_view why) {

@@ -13,7 +13,7 @@
 #include "driver/transport.h"
 #include "netstack/base/error.h"
 #include "netstack/loop/signal_watch.h"
-#include "tools/lanyard/lan.h"
+#include "tools/lan/lan.h"
 #include "tools/lanyard/options.h"
 
 namespace tools {

@@ -8,7 +8,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/loop/signal_watch.h"
-#include "tools/lanyard/lan.h"
+#include "tools/lan/lan.h"
 #include "tools/lanyard/options.h"
 
 namespace tools {

@@ -1,0 +1,74 @@
+// Every VDE port is one of these, since two plugs may ask for the same number at any time. The cost
+// for the usual single endpoint is one virtual call per burst in each direction.
+//
+// Refused: attaching endpoints to the switch one by one and teaching the switch that some of its
+// ports are the same one. Learning, hairpin and VLAN membership would each need to know.
+#include "netstack/port/shared_port.h"
+
+#include <algorithm>
+
+#include "netstack/base/check.h"
+
+namespace netstack {
+namespace {
+
+// Ingress is counted by the shared port itself: what an endpoint delivers arrives here whole.
+void add_egress_and_drops(PortCounters& sum, const PortCounters& more) {
+  sum.egress_frames += more.egress_frames;
+  sum.egress_bytes += more.egress_bytes;
+  for (size_t at = 0; at < kDropReasonCount; ++at) sum.drops[at] += more.drops[at];
+}
+
+PortCounters difference(PortCounters from, const PortCounters& less) {
+  from.ingress_frames -= less.ingress_frames;
+  from.ingress_bytes -= less.ingress_bytes;
+  from.egress_frames -= less.egress_frames;
+  from.egress_bytes -= less.egress_bytes;
+  for (size_t at = 0; at < kDropReasonCount; ++at) from.drops[at] -= less.drops[at];
+  return from;
+}
+
+}  // namespace
+
+SharedPort::~SharedPort() {
+  for (Port* endpoint : endpoints_) endpoint->detach();
+}
+
+void SharedPort::plug(Port& endpoint) {
+  endpoint.attach(*this, static_cast<PortId>(endpoints_.size()));
+  endpoints_.push_back(&endpoint);
+}
+
+void SharedPort::unplug(Port& endpoint) {
+  check(std::erase(endpoints_, &endpoint) == 1, "only a plugged endpoint is unplugged");
+  add_egress_and_drops(departed_, endpoint.counters());
+  endpoint.detach();
+}
+
+PortCounters SharedPort::totals() const {
+  return difference(lifetime(), baseline_);
+}
+
+void SharedPort::reset_totals() {
+  baseline_ = lifetime();
+}
+
+PortCounters SharedPort::lifetime() const {
+  PortCounters sum = counters();
+  sum.egress_frames = 0;
+  sum.egress_bytes = 0;
+  add_egress_and_drops(sum, departed_);
+  for (const Port* endpoint : endpoints_) add_egress_and_drops(sum, endpoint->counters());
+  return sum;
+}
+
+void SharedPort::receive(PortId, std::span<Frame> burst) noexcept {
+  deliver(burst);
+}
+
+size_t SharedPort::transmit(std::span<const Frame> burst) noexcept {
+  for (Port* endpoint : endpoints_) endpoint->send(burst);
+  return burst.size();
+}
+
+}  // namespace netstack

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "netstack/frame/port.h"
+
+namespace netstack {
+
+// One port of the switch, behind which any number of endpoints sit (each a Port of its own):
+//
+//                     ┌─────────────── SharedPort ───────────────┐
+//   endpoint A ─deliver─► receive() ─────────────────► deliver() ─┼─► switch
+//   endpoint B ◄─send───┬─ transmit() ◄──────────────── send() ───┼── switch
+//   endpoint A ◄─send───┘                                         │
+//                     └───────────────────────────────────────────┘
+//
+// What the switch sends goes to every endpoint; what one endpoint brings goes to the switch and not
+// to its siblings. An endpoint that is full drops for itself alone. Without endpoints the port
+// keeps its place in the switch (its number, its VLANs) and takes what it is sent without effect.
+//
+// Endpoints are borrowed: unplug one before it is destroyed, and between bursts only.
+class SharedPort final : public Port, public Sink {
+ public:
+  explicit SharedPort(std::string name) : Port(std::move(name), kFrameBytesMax) {}
+  ~SharedPort() override;
+
+  void plug(Port& endpoint);
+  void unplug(Port& endpoint);
+  size_t endpoint_count() const { return endpoints_.size(); }
+
+  // What passed since the last reset: frames in, frames that an endpoint took (twice when two took
+  // it), and drops by the switch and by endpoints, also of endpoints that have left.
+  // counters() counts what the switch handed over instead, with endpoints or without.
+  PortCounters totals() const;
+  void reset_totals();
+
+  void receive(PortId endpoint, std::span<Frame> burst) noexcept override;
+
+ protected:
+  size_t transmit(std::span<const Frame> burst) noexcept override;
+
+ private:
+  PortCounters lifetime() const;
+
+  std::vector<Port*> endpoints_;
+  PortCounters departed_;  // sums of endpoints that have left
+  PortCounters baseline_;  // lifetime() at the last reset
+};
+
+}  // namespace netstack

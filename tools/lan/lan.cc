@@ -1,0 +1,133 @@
+#include "tools/lan/lan.h"
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "netstack/base/error.h"
+#include "netstack/port/stream_port.h"
+
+namespace tools {
+
+using netstack::DropReason;
+using netstack::PlugRequest;
+using netstack::Port;
+using netstack::PortCounters;
+
+namespace {
+
+// Guests cannot know it, so they cannot choose addresses that collide in the forwarding table.
+uint64_t random_seed() {
+  uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof seed, 0) != sizeof seed) {
+    throw netstack::host_error(errno, "get random bytes for the forwarding table", "");
+  }
+  return seed;
+}
+
+vlan::FdbConfig fdb_config(const LanHabits& habits) {
+  vlan::FdbConfig config(random_seed());
+  config.aging_ns = habits.aging_ns;
+  return config;
+}
+
+}  // namespace
+
+Lan::Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits)
+    : loop_(loop),
+      log_(log),
+      habits_(habits),
+      switch_(loop.clock(), fdb_config(habits)),
+      ports_(switch_) {
+  switch_.storm_guard().on_storm([this](const vlan::StormReport& report) { say_storm(report); });
+}
+
+Lan::~Lan() {
+  vde_.reset();
+  stream_.reset();
+  for (const auto& [number, port] : ports_.ports()) {
+    for (const Endpoint& endpoint : port->endpoints) say_drops(*endpoint.port);
+  }
+}
+
+void Lan::capture_to(const std::string& path) {
+  capture_.emplace(path, loop_.clock(), log_);
+  switch_.mirror_to(&*capture_);
+}
+
+void Lan::add_gateway(const netstack::GatewayConfig& config) {
+  add(std::make_unique<netstack::Gateway>(loop_, config, log_));
+}
+
+void Lan::add_stream(netstack::Fd fd, const std::string& name) {
+  add(std::make_unique<netstack::StreamPort>(loop_, *this, std::move(fd), name));
+}
+
+void Lan::open_directory(const std::string& path, const netstack::LanDirectoryRules& rules,
+                         const netstack::VdeModes& modes) {
+  directory_.emplace(path, rules);
+  stream_.emplace(loop_, *this, log_, directory_->file("stream"), modes.ctl);
+  vde_.emplace(loop_, *this, log_, *directory_, modes);
+}
+
+netstack::PortChoice Lan::choose(const PlugRequest& request) {
+  return ports_.choose(request);
+}
+
+Port* Lan::add(std::unique_ptr<Port> port) {
+  return add_plug(std::move(port), {});
+}
+
+Port* Lan::add_plug(std::unique_ptr<Port> port, const PlugRequest& request) {
+  const std::string name = port->name();
+  Port* plugged = ports_.add(std::move(port), request);
+  if (plugged == nullptr) {
+    log_.line(fmt::format("{}: refused: the switch has no free port; end some guests", name));
+  }
+  return plugged;
+}
+
+void Lan::remove(Port& port, std::string_view why) {
+  if (std::ranges::find(leaving_, &port) != leaving_.end()) return;
+  if (!why.empty()) log_.line(fmt::format("{}: {}; its port is closed", port.name(), why));
+  if (leaving_.empty()) loop_.at_end_of_tick([this] { destroy_leaving(); });
+  leaving_.push_back(&port);
+}
+
+void Lan::destroy_leaving() {
+  for (Port* port : leaving_) {
+    say_drops(*port);
+    ports_.remove_endpoint(*port);
+  }
+  leaving_.clear();
+}
+
+void Lan::say_storm(const vlan::StormReport& report) {
+  log_.line(
+      fmt::format("frames come back: there is a loop through ports {}; copies are dropped; take "
+                  "one of its cables away",
+                  fmt::join(report.ports, ", ")));
+}
+
+// What the endpoint did not take and, if it is alone at its port, what the switch refused from it.
+void Lan::say_drops(const Port& endpoint) {
+  NumberedPort* port = ports_.port_of(endpoint);
+  if (!habits_.say_drops || port == nullptr) return;
+  const bool alone = port->endpoints.size() == 1;
+  const PortCounters counters = alone ? port->shared.totals() : endpoint.counters();
+  if (alone) port->shared.reset_totals();
+  std::string reasons;
+  for (size_t at = 0; at < netstack::kDropReasonCount; ++at) {
+    const auto reason = static_cast<DropReason>(at);
+    const uint64_t frames = counters.dropped(reason);
+    if (frames == 0) continue;
+    reasons +=
+        fmt::format("{}{} {} ({})", reasons.empty() ? "" : ", ", frames,
+                    netstack::drop_reason_name(reason), netstack::drop_reason_sentence(reason));
+  }
+  if (!reasons.empty()) log_.line(fmt::format("{}: frames dropped: {}", endpoint.name(), reasons));
+}
+
+}  // namespace tools

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "netstack/base/log.h"
+#include "netstack/capture/capture.h"
+#include "netstack/gateway/gateway.h"
+#include "netstack/loop/loop.h"
+#include "netstack/port/lan_directory.h"
+#include "netstack/port/port_host.h"
+#include "netstack/port/stream_listener.h"
+#include "netstack/port/vde_listener.h"
+#include "tools/lan/port_table.h"
+#include "vlan/switch.h"
+
+namespace tools {
+
+// What a LAN does without being asked each time.
+struct LanHabits {
+  uint64_t aging_ns = vlan::kAgingDefault_ns;
+  bool say_drops = true;  // one log line when something leaves that lost frames
+};
+
+// One LAN: a switch and what is attached to it. Wiring only; call the parts wanted, in this order.
+class Lan final : public netstack::PortHost {
+ public:
+  Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits = {});
+  ~Lan() override;
+
+  void capture_to(const std::string& path);
+  void add_gateway(const netstack::GatewayConfig& config);
+  // Last: DIR/ctl means the LAN is ready.
+  void open_directory(const std::string& directory, const netstack::LanDirectoryRules& rules = {},
+                      const netstack::VdeModes& modes = {});
+  void add_stream(netstack::Fd fd, const std::string& name);
+
+  netstack::PortChoice choose(const netstack::PlugRequest& request) override;
+  netstack::Port* add(std::unique_ptr<netstack::Port> port) override;
+  netstack::Port* add_plug(std::unique_ptr<netstack::Port> port,
+                           const netstack::PlugRequest& request) override;
+  void remove(netstack::Port& port, std::string_view why) override;
+
+  netstack::Loop& loop() { return loop_; }
+  vlan::Switch& fabric() { return switch_; }
+  PortTable& ports() { return ports_; }
+  std::string directory() const { return directory_ ? directory_->path() : std::string(); }
+
+ private:
+  void destroy_leaving();
+  void say_drops(const netstack::Port& endpoint);
+  void say_storm(const vlan::StormReport& report);
+
+  netstack::Loop& loop_;
+  netstack::Log& log_;
+  LanHabits habits_;
+  std::optional<netstack::Capture> capture_;
+  vlan::Switch switch_;
+  std::optional<netstack::LanDirectory> directory_;  // outlives the ports, whose sockets are in it
+  PortTable ports_;
+  std::vector<netstack::Port*> leaving_;
+  std::optional<netstack::StreamListener> stream_;
+  std::optional<netstack::VdeListener> vde_;
+};
+
+}  // namespace tools

@@ -1,0 +1,113 @@
+#include "tools/vde_switch/console.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "netstack/base/error.h"
+#include "tools/vde_switch/banner.h"
+
+namespace tools {
+
+using netstack::Fd;
+
+namespace {
+
+Fd duplicate(int fd) {
+  return Fd(::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+}
+
+bool may_be_written(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
+}
+
+}  // namespace
+
+Console::Console(Interpreter& interpreter, SwitchState& state, OnEnd on_end)
+    : loop_(state.lan.loop()),
+      on_end_(std::move(on_end)),
+      prompts_(may_be_written(STDIN_FILENO)),
+      session_(interpreter, state, duplicate(STDOUT_FILENO),
+               {[this] { prompt(); },
+                [this](Next next) {
+                  if (next == Next::kShutdown) end(End::kShutdown);
+                },
+                [this] { adapt_watching(); }}) {
+  watch_input();
+}
+
+Console::~Console() {
+  loop_.cancel(read_timer_);
+  session_.replies().flush_within(kLastWords_ms);
+}
+
+// A file, and /dev/null, cannot be waited for and need not be: they are read a piece per tick.
+void Console::watch_input() {
+  try {
+    input_.emplace(loop_, duplicate(STDIN_FILENO), EPOLLIN,
+                   [this](uint32_t events) { on_input(events); });
+  } catch (const netstack::Error&) {
+    file_input_ = duplicate(STDIN_FILENO);
+    read_later();
+  }
+}
+
+void Console::read_later() {
+  read_timer_ = loop_.after(0, [this] {
+    read_timer_ = 0;
+    read_some();
+    if (!ended_ && session_.wants_input() && read_timer_ == 0) read_later();
+  });
+}
+
+// While its replies are not read the writer is not heard, but its end is: it gives up the replies.
+void Console::on_input(uint32_t epoll_events) {
+  if (!session_.wants_input() && (epoll_events & (EPOLLHUP | EPOLLERR)) != 0) {
+    session_.replies().abandon();
+  }
+  read_some();
+}
+
+void Console::read_some() {
+  std::array<char, kConsoleRead_size> bytes;
+  const int fd = input_ ? input_->get() : file_input_.get();
+  const ssize_t got = ::read(fd, bytes.data(), bytes.size());
+  if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
+  if (got > 0) {
+    const auto size = static_cast<size_t>(got);
+    return session_.take({bytes.data(), size}, size == bytes.size());
+  }
+  session_.take_end();  // 0, or EIO: the terminal is gone
+  end(End::kInputEnded);
+}
+
+void Console::end(End how) {
+  if (ended_) return;
+  ended_ = true;
+  if (input_) input_->forget();
+  on_end_(how);
+}
+
+void Console::adapt_watching() {
+  if (ended_) return;
+  const bool wanted = session_.wants_input();
+  if (input_) {
+    input_->rewatch(wanted ? EPOLLIN : 0U);
+  } else if (wanted && read_timer_ == 0 && file_input_) {
+    read_later();
+  }
+}
+
+void Console::prompt() {
+  if (!prompts_) return;
+  pollfd wanted{STDIN_FILENO, POLLOUT, 0};
+  if (::poll(&wanted, 1, 0) != 1 || (wanted.revents & POLLOUT) == 0) return;
+  if (::write(STDIN_FILENO, kVdePrompt, std::strlen(kVdePrompt)) < 0) prompts_ = false;
+}
+
+}  // namespace tools

@@ -1,0 +1,143 @@
+#include "tools/vde_switch/interpreter.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+
+#include "netstack/base/error.h"
+#include "netstack/base/fd.h"
+
+namespace tools {
+
+namespace {
+
+constexpr std::string_view kBlanks = " \t\r";
+
+size_t words_in(std::string_view text, bool optional_ones_too) {
+  size_t count = 0;
+  for (text = without_blanks(text); !text.empty(); text = without_blanks(text)) {
+    if (optional_ones_too || text[0] != '[') ++count;
+    text.remove_prefix(std::min(text.find_first_of(kBlanks), text.size()));
+  }
+  return count;
+}
+
+std::string code_line(int code) {
+  return fmt::format("1{:03} {}\n", code, netstack::errno_text(code));
+}
+
+// The file's whole text; 0 or an errno value. Files only: a FIFO could make the switch wait.
+int read_script(const std::string& path, std::string& text) {
+  const netstack::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return errno;
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return errno;
+  if (S_ISDIR(status.st_mode)) return EISDIR;
+  if (!S_ISREG(status.st_mode)) return EINVAL;
+  if (static_cast<uint64_t>(status.st_size) > kScriptMax_size) return EFBIG;
+  text.resize(static_cast<size_t>(status.st_size));
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return errno;
+    if (got == 0) break;
+    size += static_cast<size_t>(got);
+  }
+  text.resize(size);
+  return 0;
+}
+
+}  // namespace
+
+std::string_view without_blanks(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
+  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
+}
+
+Interpreter::Interpreter(SwitchState& state) : state_(state) {
+  for (const auto menu : {general_commands(), debug_commands(), station_commands(), tree_commands(),
+                          port_commands(), vlan_commands()}) {
+    for (const Command& command : menu) commands_.push_back(&command);
+  }
+}
+
+const Command* Interpreter::find(std::string_view line) const {
+  const Command* longest = nullptr;
+  for (const Command* command : commands_) {
+    if (command->run == nullptr || !line.starts_with(command->path)) continue;
+    if (longest == nullptr || command->path.size() > longest->path.size()) longest = command;
+  }
+  return longest;
+}
+
+bool Interpreter::is_complete(std::string_view line) const {
+  line = without_blanks(line);
+  const Command* command = find(line);
+  if (command == nullptr) return false;
+  const bool may_go_on = std::ranges::any_of(commands_, [line](const Command* other) {
+    return other->path.size() > line.size() && other->path.starts_with(line);
+  });
+  return !may_go_on &&
+         words_in(line.substr(command->path.size()), true) >= words_in(command->syntax, false);
+}
+
+Interpreter::Reply Interpreter::run(std::string_view line, Listener* listener,
+                                    unsigned load_depth) {
+  line = without_blanks(line);
+  if (line.empty() || line[0] == '#') return {};
+  const Command* command = find(line);
+  if (command == nullptr) return {code_line(ENOSYS)};
+  const Call call{state_, without_blanks(line.substr(command->path.size())), listener, load_depth};
+
+  if (command->path == "help") {
+    return {fmt::format("0000 DATA END WITH '.'\n{}.\n{}", help(call.argument), code_line(0))};
+  }
+  if (command->path == "load") {
+    Reply reply;
+    const int code = load(std::string(call.argument), listener, load_depth, reply);
+    if (reply.next != Next::kShutdown) reply.text += code_line(code);
+    return reply;
+  }
+  const Answer answer = command->run(call);
+  if (answer.next != Next::kPrompt) return {{}, answer.next};
+  if (!command->data) return {answer.text + code_line(answer.code)};
+  return {fmt::format("0000 DATA END WITH '.'\n{}.\n{}", answer.text, code_line(answer.code))};
+}
+
+int Interpreter::load(const std::string& path, Listener* listener, unsigned load_depth,
+                      Reply& out) {
+  if (path.empty()) return ENOENT;
+  if (load_depth == kLoadDepth_max) return ELOOP;
+  std::string script;
+  if (const int refusal = read_script(path, script); refusal != 0) return refusal;
+  std::string_view rest = script;
+  while (!rest.empty() && out.next != Next::kShutdown) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    out.text += fmt::format("vde[{}]: {}\n", path, line);
+    const Reply reply = run(line, listener, load_depth + 1);
+    out.text += reply.text;
+    if (reply.next == Next::kShutdown) out.next = reply.next;  // a script has no session to end
+  }
+  return 0;
+}
+
+// Clients build their completion from the first column between the dashes and the dot.
+std::string Interpreter::help(std::string_view prefix) const {
+  std::string text = fmt::format("{:<18} {:<15} {}\n{:<18} {:<15} {}\n", "COMMAND PATH", "SYNTAX",
+                                 "HELP", "------------", "--------------", "------------");
+  for (const Command* command : commands_) {
+    if (!command->path.starts_with(prefix)) continue;
+    text += fmt::format("{:<18} {:<15} {}\n", command->path, command->syntax, command->help);
+  }
+  return text;
+}
+
+}  // namespace tools
