@@ -1,5 +1,7 @@
 #include "netstack/base/counters.h"
 
+#include <fmt/format.h>
+
 #include "netstack/base/check.h"
 
 namespace netstack {
@@ -30,6 +32,18 @@ std::string_view drop_reason_name(DropReason reason) {
 }
 std::string_view drop_reason_sentence(DropReason reason) {
   return row(reason).sentence;
+}
+
+std::string describe_drops(const PortCounters& counters) {
+  std::string said;
+  for (size_t at = 0; at < kDropReasonCount; ++at) {
+    const auto reason = static_cast<DropReason>(at);
+    const uint64_t frames = counters.dropped(reason);
+    if (frames == 0) continue;
+    said += fmt::format("{}{} {} ({})", said.empty() ? "frames dropped: " : ", ", frames,
+                        drop_reason_name(reason), drop_reason_sentence(reason));
+  }
+  return said;
 }
 
 }  // namespace netstack

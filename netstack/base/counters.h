@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace netstack {
@@ -54,5 +55,8 @@ struct PortCounters {
     return sum;
   }
 };
+
+// "frames dropped: 3 queue-full (the receiver …), 1 runt (…)", or empty when there were none.
+std::string describe_drops(const PortCounters& counters);
 
 }  // namespace netstack

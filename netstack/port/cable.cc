@@ -34,15 +34,8 @@ void Cable::receive(PortId ingress, std::span<Frame> burst) noexcept {
 }
 
 void Cable::say_drops(const Port& port) {
-  std::string reasons;
-  for (size_t at = 0; at < kDropReasonCount; ++at) {
-    const auto reason = static_cast<DropReason>(at);
-    const uint64_t frames = port.counters().dropped(reason);
-    if (frames == 0) continue;
-    reasons += fmt::format("{}{} {} ({})", reasons.empty() ? "" : ", ", frames,
-                           drop_reason_name(reason), drop_reason_sentence(reason));
-  }
-  if (!reasons.empty()) log_.line(fmt::format("{}: frames dropped: {}", port.name(), reasons));
+  const std::string drops = describe_drops(port.counters());
+  if (!drops.empty()) log_.line(fmt::format("{}: {}", port.name(), drops));
 }
 
 }  // namespace netstack

@@ -11,7 +11,6 @@
 
 namespace tools {
 
-using netstack::DropReason;
 using netstack::PlugRequest;
 using netstack::Port;
 using netstack::PortCounters;
@@ -52,13 +51,9 @@ Lan::~Lan() {
   }
 }
 
-void Lan::capture_to(const std::string& path) {
-  capture_.emplace(path, loop_.clock(), log_);
-  switch_.mirror_to(&*capture_);
-}
-
-void Lan::add_gateway(const netstack::GatewayConfig& config) {
-  add(std::make_unique<netstack::Gateway>(loop_, config, log_));
+void Lan::mirror_to(std::unique_ptr<netstack::Mirror> mirror) {
+  mirror_ = std::move(mirror);
+  switch_.mirror_to(mirror_.get());
 }
 
 void Lan::add_stream(netstack::Fd fd, const std::string& name) {
@@ -118,16 +113,8 @@ void Lan::say_drops(const Port& endpoint) {
   const bool alone = port->endpoints.size() == 1;
   const PortCounters counters = alone ? port->shared.totals() : endpoint.counters();
   if (alone) port->shared.reset_totals();
-  std::string reasons;
-  for (size_t at = 0; at < netstack::kDropReasonCount; ++at) {
-    const auto reason = static_cast<DropReason>(at);
-    const uint64_t frames = counters.dropped(reason);
-    if (frames == 0) continue;
-    reasons +=
-        fmt::format("{}{} {} ({})", reasons.empty() ? "" : ", ", frames,
-                    netstack::drop_reason_name(reason), netstack::drop_reason_sentence(reason));
-  }
-  if (!reasons.empty()) log_.line(fmt::format("{}: frames dropped: {}", endpoint.name(), reasons));
+  const std::string drops = describe_drops(counters);
+  if (!drops.empty()) log_.line(fmt::format("{}: {}", endpoint.name(), drops));
 }
 
 }  // namespace tools

@@ -6,8 +6,6 @@
 #include <vector>
 
 #include "netstack/base/log.h"
-#include "netstack/capture/capture.h"
-#include "netstack/gateway/gateway.h"
 #include "netstack/loop/loop.h"
 #include "netstack/port/lan_directory.h"
 #include "netstack/port/port_host.h"
@@ -25,13 +23,14 @@ struct LanHabits {
 };
 
 // One LAN: a switch and what is attached to it. Wiring only; call the parts wanted, in this order.
+// The gateway and captures come from outside, so that a program without them is linked without
+// their libraries and starts the sooner.
 class Lan final : public netstack::PortHost {
  public:
   Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits = {});
   ~Lan() override;
 
-  void capture_to(const std::string& path);
-  void add_gateway(const netstack::GatewayConfig& config);
+  void mirror_to(std::unique_ptr<netstack::Mirror> mirror);
   // Last: DIR/ctl means the LAN is ready.
   void open_directory(const std::string& directory, const netstack::LanDirectoryRules& rules = {},
                       const netstack::VdeModes& modes = {});
@@ -56,7 +55,7 @@ class Lan final : public netstack::PortHost {
   netstack::Loop& loop_;
   netstack::Log& log_;
   LanHabits habits_;
-  std::optional<netstack::Capture> capture_;
+  std::unique_ptr<netstack::Mirror> mirror_;
   vlan::Switch switch_;
   std::optional<netstack::LanDirectory> directory_;  // outlives the ports, whose sockets are in it
   PortTable ports_;

@@ -1,5 +1,9 @@
 #include "tools/lanyard/options.h"
 
+#include <memory>
+
+#include "netstack/capture/capture.h"
+
 namespace tools {
 
 void LanOptions::add_to(CLI::App& app) {
@@ -13,7 +17,12 @@ void LanOptions::add_to(CLI::App& app) {
       ->type_name("SPEC");
   app.add_option("--capture", capture,
                  "Write every frame to this pcap file, whole, as it enters the switch; - is stdout")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check([](const std::string& path) {
+        return path.empty()
+                   ? std::string("the capture's name is empty; give a file, or - for stdout")
+                   : std::string();
+      });
 }
 
 netstack::GatewayConfig LanOptions::gateway() const {
@@ -23,6 +32,11 @@ netstack::GatewayConfig LanOptions::gateway() const {
     config.forwards.push_back(netstack::HostForward::parse(forward));
   }
   return config;
+}
+
+void LanOptions::start_capture(Lan& lan, netstack::Log& log) const {
+  if (capture.empty()) return;
+  lan.mirror_to(std::make_unique<netstack::Capture>(capture, lan.loop().clock(), log));
 }
 
 }  // namespace tools

@@ -4,7 +4,9 @@
 #include <string>
 #include <vector>
 
+#include "netstack/base/log.h"
 #include "netstack/gateway/gateway_config.h"
+#include "tools/lan/lan.h"
 
 namespace tools {
 
@@ -15,7 +17,8 @@ struct LanOptions {
   std::string capture;
 
   void add_to(CLI::App& app);
-  netstack::GatewayConfig gateway() const;  // throws Error
+  netstack::GatewayConfig gateway() const;                 // throws Error
+  void start_capture(Lan& lan, netstack::Log& log) const;  // if one is wanted; throws Error
 };
 
 }  // namespace tools

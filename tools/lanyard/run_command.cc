@@ -12,6 +12,7 @@
 #include "driver/terminal.h"
 #include "driver/transport.h"
 #include "netstack/base/error.h"
+#include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/options.h"
@@ -41,16 +42,16 @@ void refuse_options_of_a_private_lan(const RunOptions& options) {
 // What to start, and its plug: into a LAN that runs elsewhere, or into one made here for this guest
 // alone. The capture comes last, so that a command that cannot be run leaves no empty file.
 driver::GuestCommand prepare(const RunOptions& options, const std::vector<std::string>& command,
-                             Lan& lan) {
+                             Lan& lan, netstack::Log& log) {
   if (!options.join.empty()) {
     return driver::add_network_card(command, driver::plug_into_lan(options.join), options.mac);
   }
   const auto gateway = options.lan.gateway();
   driver::PrivatePlug plug = driver::plug_privately();
   auto guest = driver::add_network_card(command, std::move(plug.guest), options.mac);
-  lan.add_gateway(gateway);
+  lan.add(std::make_unique<netstack::Gateway>(lan.loop(), gateway, log));
   lan.add_stream(std::move(plug.ours), "guest");
-  if (!options.lan.capture.empty()) lan.capture_to(options.lan.capture);
+  options.lan.start_capture(lan, log);
   return guest;
 }
 
@@ -70,7 +71,7 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   const driver::ParentWatch parent(loop, end);
 
   Lan lan(loop, log);
-  driver::GuestCommand command = prepare(options, guest_command, lan);
+  driver::GuestCommand command = prepare(options, guest_command, lan, log);
   int status = EX_OK;
   guest.emplace(loop, log, std::move(command), [&](int exit_status) {
     status = exit_status;

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "netstack/base/error.h"
+#include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/options.h"
@@ -33,8 +34,8 @@ int run_switch(const SwitchOptions& options) {
                                       [&loop](int) { loop.stop(); });
   Lan lan(loop, log);
   const auto gateway = options.lan.gateway();
-  if (!options.lan.capture.empty()) lan.capture_to(options.lan.capture);
-  if (options.nat) lan.add_gateway(gateway);
+  options.lan.start_capture(lan, log);
+  if (options.nat) lan.add(std::make_unique<netstack::Gateway>(loop, gateway, log));
   lan.open_directory(options.directory);
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();
