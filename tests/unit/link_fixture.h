@@ -5,6 +5,7 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <cstdlib>
@@ -66,14 +67,20 @@ class RawLink {
     if (got < 0) return {};
     return {bytes.begin() + sizeof(netstack::VnetHeaderWire), bytes.begin() + got};
   }
+  // Until nothing has come for a while: a busy kernel hands frames over later, from a thread.
   std::vector<Bytes> receive_all() {
     std::vector<Bytes> frames;
-    for (Bytes frame = receive(); !frame.empty(); frame = receive()) {
+    pollfd ready{socket_.get(), POLLIN, 0};
+    while (::poll(&ready, 1, kQuiet_ms) > 0) {
+      Bytes frame = receive();
+      if (frame.empty()) break;
       frames.push_back(std::move(frame));
     }
     return frames;
   }
 
  private:
+  static constexpr int kQuiet_ms = 200;
+
   netstack::Fd socket_;
 };
