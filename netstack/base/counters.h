@@ -22,7 +22,7 @@ namespace netstack {
   X(kStorm, "storm", "a copy that came back through a loop between ports")                    \
   X(kMalformed, "malformed", "a header inside the frame is cut short or contradicts itself")  \
   X(kUnsupported, "unsupported", "a protocol this port does not carry")                       \
-  X(kSequence, "sequence", "TCP data out of order where the NAT engine could not bear it")    \
+  X(kSequence, "sequence", "TCP data the NAT engine could not bear near sequence number 0")    \
   X(kLimit, "limit", "a table with a fixed limit was full")
 
 enum class DropReason : uint8_t {

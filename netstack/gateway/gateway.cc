@@ -9,6 +9,7 @@
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
+#include "netstack/wire/pseudo_header.h"
 #include "netstack/wire/tcp.h"
 #include "netstack/wire/udp.h"
 
@@ -216,11 +217,9 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
   const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
   if (opening && !admit(packet, target)) return;
-  if (!sequences_.admits(packet.source, packet.destination, *tcp)) {
-    return count_drop(DropReason::kSequence);
-  }
+  if (!admit_sequence(packet, *tcp)) return count_drop(DropReason::kSequence);
   clear_urgent(packet.transport);
-  engine_.input(frame);
+  engine_.input(frame.first(kEthernetHeadBytes + packet.ip.size()));  // it takes padding for data
 }
 
 void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
@@ -259,6 +258,25 @@ bool Gateway::admit(const GuestPacket& packet, const Target& target) {
     return false;
   }
   return true;
+}
+
+// See SequenceGuard. What has waited in the engine goes out, or is given up, before the question. A
+// segment with a wrong checksum must not ask: the question would make its acknowledgement count.
+bool Gateway::admit_sequence(const GuestPacket& packet, const Tcp& tcp) {
+  switch (SequenceGuard::judge(tcp)) {
+    case SequenceGuard::Ruling::kPass:
+      return true;
+    case SequenceGuard::Ruling::kRefuse:
+      return false;
+    case SequenceGuard::Ruling::kAsk:
+      break;
+  }
+  if (transport_checksum(packet.source, packet.destination, kProtocolTcp, packet.transport) != 0) {
+    return false;
+  }
+  engine_.send_waiting();
+  engine_.input(sequences_.ask(packet, tcp));
+  return sequences_.answer();
 }
 
 // The DNS address stands for the host's nameserver and for nothing else.
@@ -322,14 +340,9 @@ void Gateway::on_echo_error(const EchoError& error) {
 // --- out: the engine ----------------------------------------------------------------------------
 
 void Gateway::on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno) {
+  sequences_.observe(frame);
   if (connect_errno != 0 && rework_reset(frame, connect_errno)) return;
   if (rework_error(frame, send_errno)) return;
-  const auto packet = parse_towards_guest(frame);
-  if (packet && packet->protocol == kProtocolTcp) {
-    if (const auto tcp = parse_tcp(packet->transport)) {
-      sequences_.observe(packet->destination, packet->source, *tcp);
-    }
-  }
   stage(frame);
 }
 

@@ -94,6 +94,7 @@ class Gateway final : public Port {
   void request_echo(const GuestPacket& packet);
   bool admit(const GuestPacket& packet, const Target& target);  // false: answered already
   bool admit_query(const GuestPacket& packet, const Target& target);
+  bool admit_sequence(const GuestPacket& packet, const Tcp& tcp);
 
   // Answers.
   void refuse(const GuestPacket& packet, const Target& target, const Reason& reason);

@@ -1,5 +1,14 @@
 #include "netstack/gateway/sequence_guard.h"
 
+#include <utility>
+
+#include "netstack/base/check.h"
+#include "netstack/frame/frame.h"
+#include "netstack/wire/bytes.h"
+#include "netstack/wire/ipv4.h"
+#include "netstack/wire/ipv6.h"
+#include "netstack/wire/pseudo_header.h"
+
 namespace netstack {
 
 namespace {
@@ -9,55 +18,91 @@ int32_t from_zero(uint32_t seq) {
   return static_cast<int32_t>(seq);
 }
 
-bool in_region(uint32_t seq) {
-  return from_zero(seq) <= 0 && from_zero(seq) >= -SequenceGuard::kRegionBytes;
+// Where the segment's data begin. A SYN takes a number of its own.
+uint32_t start_of(const Tcp& segment) {
+  return segment.seq + ((segment.flags & kTcpSyn) != 0 ? 1U : 0U);
+}
+
+uint32_t end_of(const Tcp& segment) {
+  return start_of(segment) + static_cast<uint32_t>(segment.payload.size());
+}
+
+void write_ip(const GuestPacket& packet, uint8_t* out) {
+  if (packet.v6()) {
+    write_ipv6({.payload_bytes = kTcpHeadBytes,
+                .next_header = kProtocolTcp,
+                .source = packet.source,
+                .destination = packet.destination},
+               out);
+    return;
+  }
+  write_ipv4({.protocol = kProtocolTcp,
+              .source = packet.source,
+              .destination = packet.destination,
+              .total_bytes = kIpv4HeadBytes + kTcpHeadBytes},
+             out);
 }
 
 }  // namespace
 
-void SequenceGuard::observe(const IpAddress& guest, const IpAddress& peer, const Tcp& segment) {
-  if ((segment.flags & kTcpAck) == 0) return;
-  const Key key{guest, peer, segment.destination_port, segment.source_port};
-  const auto known = flows_.find(key);
-  if (!in_region(segment.ack)) {
-    if (known != flows_.end()) {
-      flows_.erase(known);
-      std::erase(oldest_first_, key);
-    }
-    return;
-  }
-  const bool closes = (segment.flags & (kTcpFin | kTcpRst)) != 0;
-  if (known != flows_.end()) {
-    const bool fresh = (segment.flags & kTcpSyn) != 0;
-    known->second = {segment.ack, segment.window, closes || (known->second.peer_closed && !fresh)};
-    return;
-  }
-  if (flows_.size() == kFlowsMax) {
-    flows_.erase(oldest_first_.front());
-    oldest_first_.pop_front();
-  }
-  flows_.emplace(key, Flow{segment.ack, segment.window, closes});
-  oldest_first_.push_back(key);
+SequenceGuard::Ruling SequenceGuard::judge(const Tcp& segment) {
+  const auto kind = segment.flags & (kTcpSyn | kTcpRst | kTcpAck);
+  if ((kind & kTcpRst) != 0) return Ruling::kPass;  // libslirp never looks at its data
+  const bool has_fin = (segment.flags & kTcpFin) != 0;
+  if (segment.payload.empty() && !has_fin) return Ruling::kPass;  // nothing to reassemble
+  const uint32_t end = end_of(segment);
+  if (end == 0) return Ruling::kRefuse;
+  if (from_zero(start_of(segment)) >= 0 || from_zero(end) < -kRegionBytes) return Ruling::kPass;
+  return kind == kTcpAck ? Ruling::kAsk : Ruling::kRefuse;
 }
 
-bool SequenceGuard::admits(const IpAddress& guest, const IpAddress& peer,
-                           const Tcp& segment) const {
-  const auto bytes = static_cast<uint32_t>(segment.payload.size());
-  if (bytes == 0 && (segment.flags & kTcpFin) == 0) return true;  // nothing to reassemble
-  const uint32_t end = segment.seq + bytes;
-  const bool begins_after = from_zero(segment.seq) > 0;
-  const bool ends_before = from_zero(end) < -kRegionBytes;
-  if (begins_after || ends_before) return true;
+std::vector<uint8_t> SequenceGuard::ask(const GuestPacket& packet, const Tcp& segment) {
+  check(!question_, "one question is open at a time");
+  question_ = {.guest = packet.source,
+               .peer = packet.destination,
+               .guest_port = segment.source_port,
+               .peer_port = segment.destination_port,
+               .end = end_of(segment)};
 
-  const auto flow = flows_.find({guest, peer, segment.source_port, segment.destination_port});
-  if (flow == flows_.end()) {
-    // Not followed, so the engine does not expect anything near 0: only what ends there is harmful.
-    return from_zero(end) < 0;
+  const size_t ip_bytes = packet.v6() ? kIpv6HeadBytes : kIpv4HeadBytes;
+  std::vector<uint8_t> frame(kEthernetHeadBytes + ip_bytes + kTcpHeadBytes);
+  packet.path.gateway.write(frame.data());
+  packet.path.guest.write(&frame[6]);
+  write_u16(&frame[12], packet.v6() ? kEthertypeIpv6 : kEthertypeIpv4);
+  write_ip(packet, &frame[kEthernetHeadBytes]);
+
+  const std::span<uint8_t> tcp_head = std::span(frame).subspan(kEthernetHeadBytes + ip_bytes);
+  Tcp tcp{.source_port = segment.source_port,
+          .destination_port = segment.destination_port,
+          .seq = segment.seq - kFarBelowBytes,
+          .ack = segment.ack,
+          .flags = kTcpAck,
+          .window = segment.window};
+  write_tcp(tcp, tcp_head.data());
+  tcp.checksum = transport_checksum(packet.source, packet.destination, kProtocolTcp, tcp_head);
+  write_tcp(tcp, tcp_head.data());
+  return frame;
+}
+
+void SequenceGuard::note(std::span<const uint8_t> frame) {
+  const auto packet = parse_towards_guest(frame);
+  if (!packet || packet->protocol != kProtocolTcp) return;
+  if (packet->source != question_->peer || packet->destination != question_->guest) return;
+  const auto tcp = parse_tcp(packet->transport);
+  if (!tcp || tcp->source_port != question_->peer_port ||
+      tcp->destination_port != question_->guest_port) {
+    return;
   }
-  const Flow& known = flow->second;
-  const bool early = static_cast<int32_t>(segment.seq - known.expected) > 0;
-  const bool beyond = static_cast<int32_t>(end - (known.expected + known.window)) > 0;
-  return !early && !beyond && !(end == 0 && known.peer_closed);
+  question_->answered = true;
+  const bool is_window = (tcp->flags & (kTcpAck | kTcpRst)) == kTcpAck;
+  const auto beyond = static_cast<int32_t>(question_->end - (tcp->ack + tcp->window));
+  if (!is_window || beyond > 0) question_->refused = true;
+}
+
+bool SequenceGuard::answer() {
+  check(question_.has_value(), "an answer belongs to a question");
+  const Question closed = *std::exchange(question_, std::nullopt);
+  return closed.answered && !closed.refused;
 }
 
 }  // namespace netstack

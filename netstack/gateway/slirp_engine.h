@@ -62,6 +62,10 @@ class SlirpEngine {
   void input(std::span<const uint8_t> frame);  // a whole untagged frame with finished checksums
   void end_tick();                             // once per tick in which anything happened
 
+  // Has libslirp send what waits in its queues for a guest's MAC, as far as that is known by now,
+  // and give up what has waited too long.
+  void send_waiting() { poll(false); }
+
  private:
   struct Callbacks;
   struct Timer;
