@@ -13,6 +13,7 @@ namespace netstack {
   X(kRunt, "runt", "shorter than its own Ethernet header")                                    \
   X(kTooLong, "too-long", "longer than the port takes")                                       \
   X(kQueueFull, "queue-full", "the receiver did not read fast enough and its queue was full") \
+  X(kLinkDown, "link-down", "the port's link was set down")                                   \
   X(kPeerGone, "peer-gone", "the receiver closed its socket")                                 \
   X(kBadOffload, "bad-offload", "a checksum was to be finished outside the frame")            \
   X(kBadSource, "bad-source", "the source address is a group address")                        \
@@ -22,7 +23,7 @@ namespace netstack {
   X(kStorm, "storm", "a copy that came back through a loop between ports")                    \
   X(kMalformed, "malformed", "a header inside the frame is cut short or contradicts itself")  \
   X(kUnsupported, "unsupported", "a protocol this port does not carry")                       \
-  X(kSequence, "sequence", "TCP data the NAT engine could not bear near sequence number 0")    \
+  X(kSequence, "sequence", "TCP data the NAT engine could not bear near sequence number 0")   \
   X(kLimit, "limit", "a table with a fixed limit was full")
 
 enum class DropReason : uint8_t {

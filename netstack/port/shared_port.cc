@@ -63,10 +63,12 @@ PortCounters SharedPort::lifetime() const {
 }
 
 void SharedPort::receive(PortId, std::span<Frame> burst) noexcept {
+  if (!link_up_) return count_drop(DropReason::kLinkDown, burst.size());
   deliver(burst);
 }
 
 size_t SharedPort::transmit(std::span<const Frame> burst) noexcept {
+  if (!link_up_) return 0;
   for (Port* endpoint : endpoints_) endpoint->send(burst);
   return burst.size();
 }

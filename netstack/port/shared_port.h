@@ -29,21 +29,27 @@ class SharedPort final : public Port, public Sink {
   void unplug(Port& endpoint);
   size_t endpoint_count() const { return endpoints_.size(); }
 
+  // A cable pulled out: while the link is down nothing passes in either direction, and what would
+  // have is counted. The endpoints stay and do not notice.
+  void set_link(bool up) { link_up_ = up; }
+  bool link_up() const { return link_up_; }
+
   // What passed since the last reset: frames in, frames that an endpoint took (twice when two took
   // it), and drops by the switch and by endpoints, also of endpoints that have left.
   // counters() counts what the switch handed over instead, with endpoints or without.
   PortCounters totals() const;
   void reset_totals();
+  PortCounters lifetime() const;  // the same since the port was made
 
   void receive(PortId endpoint, std::span<Frame> burst) noexcept override;
 
  protected:
   size_t transmit(std::span<const Frame> burst) noexcept override;
+  DropReason drop_rest_as() const noexcept override { return DropReason::kLinkDown; }
 
  private:
-  PortCounters lifetime() const;
-
   std::vector<Port*> endpoints_;
+  bool link_up_ = true;
   PortCounters departed_;  // sums of endpoints that have left
   PortCounters baseline_;  // lifetime() at the last reset
 };

@@ -61,9 +61,11 @@ void Lan::add_stream(netstack::Fd fd, const std::string& name) {
 }
 
 void Lan::open_directory(const std::string& path, const netstack::LanDirectoryRules& rules,
-                         const netstack::VdeModes& modes) {
+                         const netstack::VdeModes& modes,
+                         const std::function<void(const netstack::LanDirectory&)>& before_ready) {
   directory_.emplace(path, rules);
   stream_.emplace(loop_, *this, log_, directory_->file("stream"), modes.ctl);
+  if (before_ready) before_ready(*directory_);
   vde_.emplace(loop_, *this, log_, *directory_, modes);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -31,9 +32,10 @@ class Lan final : public netstack::PortHost {
   ~Lan() override;
 
   void mirror_to(std::unique_ptr<netstack::Mirror> mirror);
-  // Last: DIR/ctl means the LAN is ready.
+  // Last: DIR/ctl means the LAN is ready. `before_ready` may open more sockets in the directory.
   void open_directory(const std::string& directory, const netstack::LanDirectoryRules& rules = {},
-                      const netstack::VdeModes& modes = {});
+                      const netstack::VdeModes& modes = {},
+                      const std::function<void(const netstack::LanDirectory&)>& before_ready = {});
   void add_stream(netstack::Fd fd, const std::string& name);
 
   netstack::PortChoice choose(const netstack::PlugRequest& request) override;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "tools/lanyard/ctl_command.h"
 #include "tools/lanyard/doctor.h"
 #include "tools/lanyard/plug_command.h"
 #include "tools/lanyard/run_command.h"
@@ -49,6 +50,7 @@ int run(std::vector<std::string> arguments) {
   tools::add_run_command(app, guest_command, status);
   tools::add_plug_command(app, status);
   tools::add_doctor_command(app, status);
+  tools::add_ctl_command(app, status);
   try {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
     app.parse(std::move(arguments));

@@ -5,10 +5,13 @@
 
 #include <csignal>
 #include <memory>
+#include <optional>
 
 #include "netstack/base/error.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
+#include "tools/control/http_server.h"
+#include "tools/control/lan_routes.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/options.h"
 
@@ -35,8 +38,16 @@ int run_switch(const SwitchOptions& options) {
   Lan lan(loop, log);
   const auto gateway = options.lan.gateway();
   options.lan.start_capture(lan, log);
+  Router router;
+  EventStream events(clock);
+  ControlledLan controlled{lan, log, nullptr, options.lan.capture};
+  add_lan_routes(router, controlled);
+  publish_lan_events(lan, events);
   if (options.nat) lan.add(std::make_unique<netstack::Gateway>(loop, gateway, log));
-  lan.open_directory(options.directory);
+  std::optional<HttpServer> control;
+  lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
+    control.emplace(loop, netstack::listen_unix(directory.file("control")), router, events);
+  });
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();
   return EX_OK;
