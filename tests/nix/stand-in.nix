@@ -36,6 +36,7 @@ let
       "gbenchmark"
       "glib"
       "iproute2"
+      "libmicrohttpd"
       "libmnl"
       "libpcap"
       "libslirp"
