@@ -14,7 +14,7 @@ struct ControlledLan {
   Lan& lan;
   netstack::Log& log;
   netstack::Gateway* gateway = nullptr;  // the LAN may have none
-  std::string capture_path;              // of the capture that runs; empty: none
+  std::string capture_path = {};         // of the capture that runs; empty: none
 };
 
 // The table of operations; openapi.json describes each of them. `target` is borrowed.

@@ -1,0 +1,219 @@
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "netstack/base/error.h"
+#include "netstack/port/memory_port.h"
+#include "tests/unit/port_fixture.h"
+#include "tools/control/event_stream.h"
+#include "tools/control/lan_routes.h"
+#include "tools/control/router.h"
+
+using namespace netstack;
+using namespace tools;
+using nlohmann::json;
+
+namespace {
+
+struct World {
+  World() {
+    add_lan_routes(router, target);
+    publish_lan_events(lan, events);
+  }
+  ~World() { lan.ports().watch({}); }
+
+  MemoryPort* plug(const char* description = "QEMU") {
+    PlugRequest request;
+    request.module = "unix prog";
+    request.description = description;
+    return static_cast<MemoryPort*>(lan.add_plug(std::make_unique<MemoryPort>("plug"), request));
+  }
+  ControlReply ask(const char* method, const char* path, json body = json::object()) {
+    return router.answer({.method = method, .path = path, .body = std::move(body)});
+  }
+
+  ManualClock clock;
+  Loop loop{clock};
+  MemoryLog log;
+  Lan lan{loop, log};
+  ControlledLan target{lan, log};
+  EventStream events{clock};
+  Router router;
+};
+
+std::string read_all(EventStream::Cursor& cursor, size_t part_size = 4096) {
+  std::string text;
+  std::string part(part_size, '\0');
+  while (const size_t size = cursor.read(part.data(), part.size())) text.append(part, 0, size);
+  return text;
+}
+
+std::vector<json> parse_lines(const std::string& text) {
+  std::vector<json> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(json::parse(line));
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("routes: parameters, unknown paths, wrong methods, and what handlers throw") {
+  Router router;
+  router.add("GET", "/a/{x}/b/{y}", [](const ControlRequest& request) -> ControlReply {
+    return {.json = {request.parameters.at("x"), request.parameters.at("y")}};
+  });
+  router.add("PUT", "/a/{x}/b/{y}", [](const ControlRequest&) -> ControlReply {
+    throw Error(EX_OSERR, "cannot open x: no; do y");
+  });
+  const auto ask = [&](const char* method, const char* path) {
+    return router.answer({.method = method, .path = path});
+  };
+  CHECK(ask("GET", "/a/1/b/two").json == json::array({"1", "two"}));
+  for (const char* path : {"/a/1/b", "/a/1/b/", "/a//b/2", "/a/1/b/2/", "/a/1/b/2/c", "/", "", "a",
+                           "//", "/A/1/b/2"}) {
+    CAPTURE(path);
+    CHECK(ask("GET", path).status == 404);
+  }
+  CHECK(ask("DELETE", "/a/1/b/2").status == 405);
+  CHECK(ask("DELETE", "/a/1/b/2").json["error"] == "cannot DELETE /a/1/b/2: it takes GET, PUT");
+  CHECK(ask("PUT", "/a/1/b/2").status == 409);
+  CHECK(ask("PUT", "/a/1/b/2").json["error"] == "cannot open x: no; do y");
+}
+
+TEST_CASE("ports, their counters and the forwarding table") {
+  World world;
+  MemoryPort* a = world.plug("first");
+  MemoryPort* b = world.plug();
+  a->inject(numbered_frame(60, 1));
+  const json ports = world.ask("GET", "/ports").json;
+  REQUIRE(ports.size() == 2);
+  CHECK(ports[0]["number"] == 1);
+  CHECK(ports[0]["link"] == "up");
+  CHECK(ports[0]["plugs"][0]["description"] == "first");
+  CHECK(ports[0]["counters"]["ingress_frames"] == 1);
+  CHECK(ports[1]["counters"]["egress_bytes"] == 60);
+  CHECK(world.ask("GET", "/ports/2").json == ports[1]);
+  for (const char* path : {"/ports/3", "/ports/-1", "/ports/1x", "/ports/99999999999"}) {
+    CHECK(world.ask("GET", path).status == 404);
+  }
+  CHECK(b->take().size() == 1);
+  REQUIRE(world.ask("GET", "/fdb").json.size() == 1);
+  CHECK(world.ask("GET", "/fdb").json[0]["port"] == 1);
+  CHECK(world.ask("DELETE", "/fdb").status == 200);
+  CHECK(world.ask("GET", "/fdb").json.empty());
+}
+
+TEST_CASE("a link that is down passes nothing either way and counts it") {
+  World world;
+  MemoryPort* a = world.plug();
+  MemoryPort* b = world.plug();
+  CHECK(world.ask("PUT", "/ports/1/link", {{"up", "no"}}).status == 400);
+  CHECK(world.ask("PUT", "/ports/1/link").status == 400);
+  a->inject(numbered_frame(60, 1));
+  REQUIRE(world.ask("GET", "/fdb").json.size() == 1);
+
+  CHECK(world.ask("PUT", "/ports/1/link", {{"up", false}}).json["link"] == "down");
+  CHECK(world.ask("GET", "/fdb").json.empty());
+  a->inject(numbered_frame(60, 2));
+  b->inject(numbered_frame(60, 3));
+  CHECK(b->take().size() == 1);
+  CHECK(a->received_count() == 0);
+  CHECK(world.ask("GET", "/ports/1").json["counters"]["drops"]["link-down"] == 2);
+  CHECK(world.ask("GET", "/metrics").text->find("reason=\"link-down\"} 2\n") != std::string::npos);
+
+  CHECK(world.ask("PUT", "/ports/1/link", {{"up", true}}).json["link"] == "up");
+  a->inject(numbered_frame(60, 4));
+  CHECK(b->received_count() == 1);
+}
+
+TEST_CASE("captures: one at a time, by absolute path") {
+  World world;
+  TemporaryDirectory folder;
+  const std::string file = folder.file("x.pcap");
+  CHECK(world.ask("GET", "/captures").json == json::array());
+  CHECK(world.ask("POST", "/captures", {{"file", "x.pcap"}}).status == 400);
+  CHECK(world.ask("POST", "/captures", {{"file", folder.file("no/such")}}).status == 409);
+  CHECK(world.ask("GET", "/captures").json == json::array());
+  CHECK(world.ask("POST", "/captures", {{"file", file}}).status == 201);
+  CHECK(world.ask("GET", "/captures").json[0]["file"] == file);
+  CHECK(world.ask("POST", "/captures", {{"file", folder.file("y")}}).status == 409);
+  world.plug()->inject(numbered_frame(60, 1));
+  CHECK(world.ask("DELETE", "/captures").status == 200);
+  CHECK(std::filesystem::file_size(file) == 24 + 16 + 60);
+  CHECK(world.ask("GET", "/captures").json == json::array());
+}
+
+TEST_CASE("events: in order, from now or from the oldest kept, cut anywhere") {
+  World world;
+  EventStream::Cursor from_now(world.events, false);
+  world.plug("ä\xff");
+  const std::string text = read_all(from_now);
+  const auto events = parse_lines(text);
+  REQUIRE(events.size() == 3);
+  CHECK(events[0]["event"] == "port-used");
+  CHECK(events[1]["event"] == "plug-came");
+  CHECK(events[2]["description"] == "ä\xef\xbf\xbd");
+  CHECK(events[2]["number"] == 3);
+  EventStream::Cursor in_parts(world.events, true);
+  CHECK(read_all(in_parts, 7) == text);
+  EventStream::Cursor later(world.events, false);
+  CHECK(read_all(later).empty());
+}
+
+TEST_CASE("a reader that falls behind is told how many events it missed") {
+  ManualClock clock;
+  EventStream stream(clock);
+  EventStream::Cursor slow(stream, false);
+  for (size_t i = 0; i < kEventsKept_count + 5; ++i) stream.publish({{"event", "x"}});
+  const auto events = parse_lines(read_all(slow));
+  REQUIRE(events.size() == kEventsKept_count + 1);
+  CHECK(events[0] == json({{"event", "missed"}, {"count", 5}}));
+  CHECK(events[1]["number"] == 6);
+  CHECK(events.back()["number"] == kEventsKept_count + 5);
+}
+
+TEST_CASE("the OpenAPI description has every operation and no other") {
+  std::ifstream file(LANYARD_SOURCE_DIR "/tools/control/openapi.json");
+  const json api = json::parse(file);
+  std::set<std::string> described;
+  for (const auto& [path, methods] : api["paths"].items()) {
+    for (const auto& [method, operation] : methods.items()) {
+      std::string name = method + ' ' + path;
+      std::transform(name.begin(), name.begin() + static_cast<ptrdiff_t>(method.size()),
+                     name.begin(), [](unsigned char c) { return std::toupper(c); });
+      described.insert(name);
+      CHECK(operation.contains("responses"));
+    }
+  }
+  World world;
+  std::set<std::string> served;
+  const json index = world.ask("GET", "/").json;
+  for (const auto& name : index["operations"]) served.insert(name);
+  CHECK(fmt::format("{}", fmt::join(described, "\n")) ==
+        fmt::format("{}", fmt::join(served, "\n")));
+}
+
+TEST_CASE("what is served has the members that the description requires") {
+  std::ifstream file(LANYARD_SOURCE_DIR "/tools/control/openapi.json");
+  const json schemas = json::parse(file)["components"]["schemas"];
+  World world;
+  world.plug()->inject(numbered_frame(60, 1));
+  const auto check_members = [&](const json& object, const char* schema) {
+    std::set<std::string> wanted;
+    for (const auto& name : schemas[schema]["required"]) wanted.insert(name);
+    std::set<std::string> given;
+    for (const auto& [name, value] : object.items()) given.insert(name);
+    CHECK_MESSAGE(given == wanted, schema);
+  };
+  const json port = world.ask("GET", "/ports/1").json;
+  check_members(port, "Port");
+  check_members(port["plugs"][0], "Plug");
+  check_members(port["counters"], "Counters");
+  check_members(world.ask("GET", "/fdb").json[0], "Station");
+  check_members(world.ask("GET", "/nothing").json, "Refusal");
+}
