@@ -61,7 +61,9 @@ void Port::send_run(std::span<const Frame> run) noexcept {
 void Port::send_finished(const Frame& frame) noexcept {
   thread_local const auto scratch = std::make_unique<std::array<uint8_t, kFrameBytesMax>>();
   const uint32_t bytes = copy_frame(frame, scratch->data());
-  if (!finish_checksum({scratch->data(), bytes}, frame.offload.checksum_start,
+  // A start in the head would let the sender change addresses, type or tag after the decision.
+  if (frame.offload.checksum_start < frame.head_bytes ||
+      !finish_checksum({scratch->data(), bytes}, frame.offload.checksum_start,
                        frame.offload.checksum_offset)) {
     counters_.drop(DropReason::kBadOffload);
     return;

@@ -12,9 +12,9 @@
 
 namespace netstack {
 
-// Puts IPv4 fragments together (RFC 791 §3.2) for the one protocol the gateway terminates itself,
-// ICMP echo: `ping -s 2000` arrives in pieces. Memory is bounded; pieces that overlap or contradict
-// each other end their datagram, since an honest sender makes none.
+// Puts IPv4 fragments together (RFC 791 §3.2): `ping -s 2000` and large datagrams arrive in pieces.
+// Memory is bounded; pieces that overlap or contradict each other end their datagram, since an
+// honest sender makes none.
 class Reassembler {
  public:
   static constexpr size_t kDatagramsMax = 16;  // under way; the oldest makes room

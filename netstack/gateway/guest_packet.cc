@@ -24,7 +24,6 @@ std::optional<GuestPacket> parse_guest_packet(std::span<uint8_t> frame) {
     packet.hop_limit = header->ttl;
     packet.protocol = header->protocol;
     packet.fragment = header->is_fragment();
-    packet.first = header->fragment_offset == 0;
     packet.ip = ip.first(header->total_bytes);
     packet.transport = packet.ip.subspan(header->header_bytes);
     return packet;

@@ -17,7 +17,6 @@ struct GuestPacket {
   uint8_t hop_limit = 0;
   uint8_t protocol = 0;
   bool fragment = false;         // not a whole datagram
-  bool first = true;             // holds the transport header, as far as there is one
   std::span<uint8_t> ip;         // without Ethernet padding
   std::span<uint8_t> transport;  // after the IP header
 

@@ -236,10 +236,11 @@ TEST_CASE("a partial checksum is finished on the way out, in order, and the send
   }
 }
 
-TEST_CASE("a checksum field outside the frame drops that frame alone") {
+TEST_CASE("a checksum field outside the frame, or in its head, drops that frame alone") {
   PartialFrame partial(udp_frame().partial_checksum().build());
   View good(partial.bytes);
-  for (const uint16_t start : {uint16_t{41}, uint16_t{42}, uint16_t{65'535}}) {
+  for (const uint16_t start :
+       {uint16_t{0}, uint16_t{13}, uint16_t{41}, uint16_t{42}, uint16_t{65'535}}) {
     partial.view.frame.offload.checksum_start = start;
     KeepingPort port;
     const std::array<Frame, 2> burst{partial.view.frame, good.frame};
