@@ -126,7 +126,7 @@ class Lan(Control):
         except OSError as error:
             raise Error(f'cannot start {command[0]}: {error.strerror}; install it or name another program') from error
         end = time.monotonic() + START_S
-        while not os.path.exists(os.path.join(self.directory, 'ctl')):
+        while not self._is_ready():
             if self.process.poll() is not None:
                 raise Error(f'cannot start a LAN in {self.directory}: the switch ended with status '
                             f'{self.process.returncode}; its last line says why')
@@ -135,6 +135,11 @@ class Lan(Control):
                 raise Error(f'cannot start a LAN in {self.directory}: it was not ready in {START_S} s; its last '
                             'line says why')
             time.sleep(0.005)
+
+    def _is_ready(self):
+        """Somebody listens at DIR/ctl; a file alone may be what a killed switch left."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(os.path.join(self.directory, 'ctl')) == 0
 
     def stop(self):
         """Ends the switch; its exit status."""
