@@ -3,19 +3,14 @@
 #include <string>
 #include <vector>
 
-#include "driver/guest.h"
-#include "driver/transport.h"
-
 namespace driver {
 
-// The user's QEMU command with a virtio-net card added at its end, plugged as `attachment` says.
-// `mac` empty: 52:54:00 and three random bytes, because each guest of a joined LAN needs its own.
-// Throws netstack::Error: an empty command, a program that is missing, a bad MAC, -daemonize.
-GuestCommand add_network_card(std::vector<std::string> argv, Attachment attachment,
-                              const std::string& mac);
+// Throws netstack::Error when the command cannot become a guest: it is empty, or has -daemonize.
+void check_guest_command(const std::vector<std::string>& argv);
 
-// Where `name` is, as execvp(3) would look: as a path if it holds a slash, else in `search_path`
-// (the value of PATH). Throws netstack::Error.
-std::string find_program(const std::string& name, const std::string& search_path);
+// The MAC of a card that is added: `wanted`, or 52:54:00 and three random bytes where that is
+// empty, because each guest of a joined LAN needs its own. Throws netstack::Error when it is not
+// one.
+std::string card_mac(const std::string& wanted);
 
 }  // namespace driver

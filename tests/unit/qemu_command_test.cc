@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "driver/program.h"
 #include "driver/transport.h"
 #include "netstack/base/error.h"
 
@@ -53,51 +55,6 @@ std::string line_of(const std::function<void()>& attempt, int exit_code) {
 
 // --- the command --------------------------------------------------------------------------------
 
-struct CardCase {
-  Words argv;
-  std::string id;
-  std::string model;
-};
-
-TEST_CASE("the card goes to the end of a command that is otherwise kept") {
-  const TemporaryDirectory dir;
-  const std::string x86 = dir.program("qemu-system-x86_64", "#!/bin/sh\n");
-  const std::string s390 = dir.program("qemu-system-s390x", "#!/bin/sh\n");
-  const std::vector<CardCase> cases = {
-      {{x86}, "lanyard0", "virtio-net-pci"},
-      {{x86, "-nic", "none", "-nodefaults"}, "lanyard0", "virtio-net-pci"},
-      {{x86, "-netdev", "user,id=lanyard0", "-device", "e1000,netdev=lanyard0"},
-       "lanyard1",
-       "virtio-net-pci"},
-      {{x86, "-netdev", R"({"type":"user","id":"lanyard0"})", "-drive", "id=lanyard1"},
-       "lanyard2",
-       "virtio-net-pci"},
-      {{x86, "-M", "microvm"}, "lanyard0", "virtio-net-device"},
-      {{x86, "--machine", "microvm,rtc=on"}, "lanyard0", "virtio-net-device"},
-      {{x86, "-machine", "accel=tcg,type=microvm"}, "lanyard0", "virtio-net-device"},
-      {{x86, "-machine", "microvm", "-machine", "accel=tcg"}, "lanyard0", "virtio-net-device"},
-      {{x86, "-M", "microvm", "-M", "q35"}, "lanyard0", "virtio-net-pci"},
-      {{x86, "-name", "microvm", "-M", "q35"}, "lanyard0", "virtio-net-pci"},
-      {{x86, "-M"}, "lanyard0", "virtio-net-pci"},
-      {{s390}, "lanyard0", "virtio-net-ccw"},
-  };
-  for (const CardCase& row : cases) {
-    CAPTURE(fmt::format("{}", row.argv.back()));
-    Attachment attachment;
-    attachment.netdev = "stream,addr.str=9";
-    const GuestCommand command =
-        add_network_card(row.argv, std::move(attachment), "52:54:00:AA:bb:01");
-    Words expected = row.argv;
-    for (const std::string& word :
-         {std::string("-netdev"), "stream,addr.str=9,id=" + row.id, std::string("-device"),
-          fmt::format("{},netdev={},mac=52:54:00:AA:bb:01", row.model, row.id)}) {
-      expected.push_back(word);
-    }
-    CHECK(command.argv == expected);
-    CHECK(command.program == row.argv[0]);
-  }
-}
-
 // Each '?' of the pattern stands for one lower-case hex digit.
 bool fits(const std::string& text, const std::string& pattern) {
   const auto same = [](char t, char p) {
@@ -107,12 +64,13 @@ bool fits(const std::string& text, const std::string& pattern) {
 }
 
 TEST_CASE("without --mac each card gets an address of its own") {
-  const std::string form = "virtio-net-pci,netdev=lanyard0,mac=52:54:00:??:??:??";
-  const std::string one = add_network_card({"/bin/sh"}, {}, "").argv.back();
-  const std::string two = add_network_card({"/bin/sh"}, {}, "").argv.back();
+  const std::string form = "52:54:00:??:??:??";
+  const std::string one = card_mac("");
+  const std::string two = card_mac("");
   CHECK(fits(one, form));
   CHECK(fits(two, form));
   CHECK(one != two);
+  CHECK(card_mac("52:54:00:AA:bb:01") == "52:54:00:AA:bb:01");
 }
 
 TEST_CASE("a command that cannot become a guest is refused in one line") {
@@ -121,17 +79,19 @@ TEST_CASE("a command that cannot become a guest is refused in one line") {
                           "53:54:00:12:34:56", "00:00:00:00:00:00", "52-54-00-12-34-56",
                           "52:54:00:12:34: 5", "52:54:00:12:34:+5", "52:54:00:12:34:56,x=y"}) {
     CAPTURE(mac);
-    const std::string line = line_of([&] { add_network_card({"/bin/sh"}, {}, mac); }, EX_USAGE);
+    const std::string line = line_of([&] { card_mac(mac); }, EX_USAGE);
     CHECK(line.find(fmt::format("cannot use {} as the guest's MAC address", mac)) == 0);
   }
-  CHECK(line_of([] { add_network_card({}, {}, ""); }, EX_USAGE).find("no command after --") !=
+  CHECK(line_of([] { check_guest_command({}); }, EX_USAGE).find("no command after --") !=
         std::string::npos);
-  CHECK(line_of(
-            [] {
-              add_network_card({"/bin/sh", "-daemonize"}, {}, "");
-            },
-            EX_USAGE)
-            .find("remove -daemonize") != std::string::npos);
+  for (const char* word : {"-daemonize", "--daemonize"}) {
+    CHECK(line_of(
+              [&] {
+                check_guest_command({"/bin/sh", word});
+              },
+              EX_USAGE)
+              .find("remove -daemonize") != std::string::npos);
+  }
 }
 
 TEST_CASE("programs are found as execvp finds them") {
@@ -159,6 +119,22 @@ TEST_CASE("programs are found as execvp finds them") {
         std::string::npos);
 }
 
+TEST_CASE("the next program of a name is another file, whatever it is called") {
+  const TemporaryDirectory one;
+  const TemporaryDirectory two;
+  const TemporaryDirectory three;
+  const std::string self = one.program("wrapper", "#!/bin/sh\n");
+  std::filesystem::create_symlink(self, one.file("tool"));
+  std::filesystem::create_hard_link(self, two.file("tool"));
+  const std::string other = three.program("tool", "#!/bin/sh\n");
+  const std::string path =
+      fmt::format("{}:{}:/absent:{}", one.path.string(), two.path.string(), three.path.string());
+  CHECK(find_next_program("tool", path, {}) == one.file("tool"));
+  CHECK(find_next_program("tool", path, {file_identity(self)}) == other);
+  CHECK(find_next_program("tool", path, {file_identity(self), file_identity(other)}).empty());
+  CHECK(file_identity("/absent") == FileIdentity{});
+}
+
 // --- the plug -----------------------------------------------------------------------------------
 
 TEST_CASE("a private plug is a pair of sockets, of which the guest inherits one") {
@@ -171,10 +147,58 @@ TEST_CASE("a private plug is a pair of sockets, of which the guest inherits one"
   CHECK((::fcntl(guest_fd, F_GETFD) & FD_CLOEXEC) != 0);
 }
 
+TEST_CASE("a private vhost-user plug has a path, and no file") {
+  const TemporaryDirectory dir;
+  const std::string deep = dir.path / std::string(120, 'x');  // longer than a socket's path
+  std::filesystem::create_directory(deep);
+  ::setenv("TMPDIR", deep.c_str(), 1);
+  const PrivatePlug plug = plug_privately(Transport::kVhostUser);
+  ::unsetenv("TMPDIR");
+  CHECK(std::filesystem::is_empty(deep));
+  CHECK(plug.guest.netdev == "vhost-user");
+  const std::string path = fmt::format("/proc/self/fd/{}", plug.guest.inherited.at(0).get());
+  CHECK(plug.guest.chardev == "socket,path=" + path);
+  struct stat file {};
+  REQUIRE(::stat(path.c_str(), &file) == 0);
+  CHECK((file.st_mode & 0777) == 0600);
+
+  CHECK(::accept(plug.ours.get(), nullptr, nullptr) == -1);
+  CHECK(errno == EAGAIN);
+  const Fd client(::socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, path.size());
+  CHECK(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+  CHECK(Fd(::accept(plug.ours.get(), nullptr, nullptr)).get() >= 0);
+}
+
+TEST_CASE("a temporary folder that cannot be used is named") {
+  ::setenv("TMPDIR", "/absent", 1);
+  CHECK(line_of([] { plug_privately(Transport::kVhostUser); }, EX_OSERR) ==
+        "cannot make the guest's socket in /absent: No such file or directory; let TMPDIR be a "
+        "folder that can be written to");
+  ::unsetenv("TMPDIR");
+}
+
+TEST_CASE("a plug by name escapes its path and opens nothing") {
+  const auto netdev = [](Transport transport) {
+    const Attachment attachment = name_plug("/a,b", transport, {});
+    CHECK(attachment.inherited.empty());
+    return attachment.netdev + " " + attachment.chardev;
+  };
+  CHECK(netdev(Transport::kVhostUser) == "vhost-user socket,path=/a,,b/vhost-user,reconnect=1");
+  CHECK(netdev(Transport::kStream) == "stream,server=off,addr.type=unix,addr.path=/a,,b/stream ");
+  CHECK(netdev(Transport::kVde) == "vde,sock=/a,,b ");
+}
+
+Attachment plug_into(const std::string& directory) {
+  return plug_into_lan(directory, Transport::kStream, {});
+}
+
 TEST_CASE("joining a LAN connects to its stream socket, or says what is wrong") {
   const TemporaryDirectory dir;
   const std::string lan = dir.path;
-  CHECK(line_of([&] { plug_into_lan(lan + "/no"); }, EX_UNAVAILABLE) ==
+  CHECK(line_of([&] { plug_into(lan + "/no"); }, EX_UNAVAILABLE) ==
         fmt::format("cannot join the LAN at {0}/no: No such file or directory; start it with: "
                     "lanyard switch {0}/no",
                     lan));
@@ -183,16 +207,20 @@ TEST_CASE("joining a LAN connects to its stream socket, or says what is wrong") 
   address.sun_family = AF_UNIX;
   fmt::format_to_n(address.sun_path, sizeof address.sun_path - 1, "{}/stream", lan);
   REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-  CHECK(line_of([&] { plug_into_lan(lan); }, EX_UNAVAILABLE).find("Connection refused") !=
+  CHECK(line_of([&] { plug_into(lan); }, EX_UNAVAILABLE).find("Connection refused") !=
         std::string::npos);
   REQUIRE(::listen(listener.get(), 1) == 0);
-  const Attachment attachment = plug_into_lan(lan);
+  CHECK(lan_sockets(lan).stream);
+  CHECK(!lan_sockets(lan).vhost_user);
+  CHECK(!lan_sockets(lan).vde);
+  const Attachment attachment = plug_into(lan);
+  CHECK(attachment.inherited.at(0).get() > 2);
   CHECK(Fd(::accept(listener.get(), nullptr, nullptr)).get() >= 0);
 
   const std::string longest(107 - 7, 'x');  // and "/stream" is 107
-  CHECK(line_of([&] { plug_into_lan(longest); }, EX_UNAVAILABLE).find("No such file") !=
+  CHECK(line_of([&] { plug_into(longest); }, EX_UNAVAILABLE).find("No such file") !=
         std::string::npos);
-  CHECK(line_of([&] { plug_into_lan(longest + "x"); }, EX_USAGE).find("is 108 bytes long") !=
+  CHECK(line_of([&] { plug_into(longest + "x"); }, EX_USAGE).find("is 108 bytes long") !=
         std::string::npos);
 }
 

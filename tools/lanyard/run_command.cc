@@ -3,18 +3,21 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <memory>
 #include <optional>
 
+#include "driver/command_line.h"
 #include "driver/guest.h"
 #include "driver/parent_watch.h"
-#include "driver/qemu_command.h"
 #include "driver/terminal.h"
-#include "driver/transport.h"
+#include "driver/transport_choice.h"
 #include "netstack/base/error.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
 #include "tools/lan/lan.h"
+#include "tools/lanyard/guest_plug.h"
 #include "tools/lanyard/options.h"
 
 namespace tools {
@@ -24,13 +27,12 @@ namespace {
 constexpr uint64_t kStartup_ns = netstack::kSecond_ns;  // a command that fails sooner never ran
 
 struct RunOptions {
-  std::string join;
-  std::string mac;
+  GuestPlugOptions guest;
   LanOptions lan;
 };
 
 void refuse_options_of_a_private_lan(const RunOptions& options) {
-  if (options.join.empty()) return;
+  if (options.guest.join.empty()) return;
   if (options.lan.net.empty() && options.lan.forwards.empty() && options.lan.capture.empty())
     return;
   throw netstack::Error(
@@ -39,24 +41,26 @@ void refuse_options_of_a_private_lan(const RunOptions& options) {
       "that is joined; give them to its `lanyard switch`");
 }
 
-// What to start, and its plug: into a LAN that runs elsewhere, or into one made here for this guest
-// alone. The capture comes last, so that a command that cannot be run leaves no empty file.
-driver::GuestCommand prepare(const RunOptions& options, const std::vector<std::string>& command,
-                             Lan& lan, netstack::Log& log) {
-  if (!options.join.empty()) {
-    return driver::add_network_card(command, driver::plug_into_lan(options.join), options.mac);
+GuestPlugOptions plug_options(const RunOptions& options) {
+  refuse_options_of_a_private_lan(options);
+  GuestPlugOptions plug = options.guest;
+  if (!plug.join.empty()) return plug;
+  plug.gateway = options.lan.gateway();
+  plug.net_is_chosen = !options.lan.net.empty();
+  return plug;
+}
+
+int show_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
+  netstack::FdLog log(STDERR_FILENO, "lanyard");
+  const PluggedGuest guest = plug_guest_in(guest_command, plug_options(options), log);
+  const std::string text = driver::shell_text(guest.command.argv);
+  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
+    throw netstack::host_error(errno, "print the command", "");
   }
-  const auto gateway = options.lan.gateway();
-  driver::PrivatePlug plug = driver::plug_privately();
-  auto guest = driver::add_network_card(command, std::move(plug.guest), options.mac);
-  lan.add(std::make_unique<netstack::Gateway>(lan.loop(), gateway, log));
-  lan.add_stream(std::move(plug.ours), "guest");
-  options.lan.start_capture(lan, log);
-  return guest;
+  return EX_OK;
 }
 
 int run_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
-  refuse_options_of_a_private_lan(options);
   netstack::FdLog log(STDERR_FILENO, "lanyard");
   netstack::SystemClock clock;
   netstack::Loop loop(clock);
@@ -71,9 +75,12 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   const driver::ParentWatch parent(loop, end);
 
   Lan lan(loop, log);
-  driver::GuestCommand command = prepare(options, guest_command, lan, log);
+  PluggedGuest plugged = plug_guest_in(guest_command, plug_options(options), log);
+  const auto door = wire(plugged, lan, log);
+  // Last, so that a command that cannot be run leaves no empty file.
+  options.lan.start_capture(lan, log);
   int status = EX_OK;
-  guest.emplace(loop, log, std::move(command), [&](int exit_status) {
+  guest.emplace(loop, log, std::move(plugged.command), [&](int exit_status) {
     status = exit_status;
     loop.stop();
   });
@@ -99,11 +106,21 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
   command->footer(
       "The QEMU command follows after --, as in: lanyard run -- qemu-system-x86_64 -m 512 "
       "disk.qcow2");
-  command->add_option("--lan", options->join, "Join this LAN of `lanyard switch` instead")
+  command->add_option("--lan", options->guest.join, "Join this LAN of `lanyard switch` instead")
       ->type_name("DIR");
   command
-      ->add_option("--mac", options->mac, "The card's MAC address (default: 52:54:00 and random)")
+      ->add_option("--mac", options->guest.mac,
+                   "The card's MAC address (default: 52:54:00 and random)")
       ->type_name("MAC");
+  command
+      ->add_option("--transport", options->guest.transport,
+                   "How the guest is plugged in (default: the fastest that is possible)")
+      ->type_name("vhost-user|stream|vde")
+      ->check([](const std::string& name) {
+        return driver::transport_named(name) ? "" : "vhost-user, stream or vde is needed";
+      });
+  command->add_flag("--show", options->guest.show,
+                    "Print the command as it would be started, and start nothing");
   options->lan.add_to(*command);
   command->callback([options, &guest_command, &status] {
     if (guest_command.empty()) {
@@ -112,7 +129,8 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
           "cannot run a guest: no QEMU command is given; write it after --, as in "
           "`lanyard run -- qemu-system-x86_64 -m 512 disk.qcow2`");
     }
-    status = run_guest(*options, guest_command);
+    status = options->guest.show ? show_guest(*options, guest_command)
+                                 : run_guest(*options, guest_command);
   });
 }
 

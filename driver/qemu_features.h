@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "netstack/base/clock.h"
+
+namespace driver {
+
+constexpr uint64_t kAskQemuBound_ns = 5 * netstack::kSecond_ns;
+
+// What a QEMU binary can, by its own -help.
+struct QemuFeatures {
+  bool known = false;  // false: it did not say, or is not to be asked; nothing below counts
+  unsigned major = 0;
+  unsigned minor = 0;
+  bool stream = false;  // -netdev stream
+  bool vde = false;
+  bool vhost_user = false;
+
+  bool at_least(unsigned wanted_major, unsigned wanted_minor) const {
+    return major > wanted_major || (major == wanted_major && minor >= wanted_minor);
+  }
+  static QemuFeatures read(std::string_view help);
+};
+
+// Runs `program` -help and reads it; unknown after kAskQemuBound_ns, or when it fails. Only
+// programs with QEMU's names are run: what a user's script does with -help is not ours to find out.
+QemuFeatures ask_qemu(const std::string& program);
+
+bool has_qemus_name(std::string_view program);
+
+}  // namespace driver
