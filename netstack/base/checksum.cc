@@ -37,6 +37,16 @@ void Checksum::add(std::span<const uint8_t> bytes) {
   sum_ += folded;
 }
 
+// Shifted by a byte, high and low bytes change places in every 16-bit word: in the sum they change
+// back (RFC 1071 §2 B).
+void Checksum::add_shifted(std::span<const uint8_t> bytes, bool odd) {
+  if (!odd) return add(bytes);
+  Checksum apart;
+  apart.add(bytes);
+  const auto sum = static_cast<uint16_t>(~apart.finish());
+  sum_ += static_cast<uint16_t>(sum << 8U | sum >> 8U);
+}
+
 uint16_t Checksum::finish() const {
   uint64_t sum = sum_;
   while (sum > 0xffff) sum = (sum >> 16U) + (sum & 0xffffU);

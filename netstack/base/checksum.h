@@ -11,6 +11,8 @@ namespace netstack {
 class Checksum {
  public:
   void add(std::span<const uint8_t> bytes);  // an odd last byte is padded with zero
+  // The same for a piece of one whole that starts at an odd offset, when `odd` says so.
+  void add_shifted(std::span<const uint8_t> bytes, bool odd);
   void add_u16(uint16_t host_order) { sum_ += host_order; }
   void add_u32(uint32_t host_order) { sum_ += (host_order >> 16U) + (host_order & 0xffffU); }
   uint16_t finish() const;  // the complement, host order; store it big-endian

@@ -15,6 +15,7 @@ namespace netstack {
   X(kQueueFull, "queue-full", "the receiver did not read fast enough and its queue was full") \
   X(kLinkDown, "link-down", "the port's link was set down")                                   \
   X(kPeerGone, "peer-gone", "the receiver closed its socket")                                 \
+  X(kNotReady, "not-ready", "the receiver's guest was not using its network card")            \
   X(kBadOffload, "bad-offload", "a checksum was to be finished outside the frame")            \
   X(kBadSource, "bad-source", "the source address is a group address")                        \
   X(kForeignSource, "foreign-source", "the source address is not of the guests' network")     \

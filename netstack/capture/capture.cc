@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "netstack/base/error.h"
+#include "netstack/frame/finish.h"
 
 namespace netstack {
 
@@ -78,7 +79,11 @@ void Capture::observe(PortId, std::span<const Frame> burst) noexcept {
   }
   const uint64_t now_ns = clock_.wall_ns();
   for (const Frame& frame : burst) {
-    if (!ring_.add(now_ns, frame)) ++crowded_out_frames_;
+    if (FrameFinisher::concerns(frame, 0)) [[unlikely]] {
+      add_finished(now_ns, frame);
+    } else if (!ring_.add(now_ns, frame)) {
+      ++crowded_out_frames_;
+    }
   }
   const uint64_t published_bytes = ring_.publish();
   const bool asleep = asleep_.exchange(false);
@@ -87,6 +92,20 @@ void Capture::observe(PortId, std::span<const Frame> burst) noexcept {
     wake_writer();
   }
   say_losses();
+}
+
+// As the frame would look on a wire. One that cannot be finished shows as it came.
+void Capture::add_finished(uint64_t now_ns, const Frame& frame) {
+  FrameFinisher& finisher = frame_finisher();
+  if (finisher.begin(frame, 0)) {
+    if (!ring_.add(now_ns, frame)) ++crowded_out_frames_;
+    return;
+  }
+  for (auto run = finisher.next(); !run.empty(); run = finisher.next()) {
+    for (const Frame& finished : run) {
+      if (!ring_.add(now_ns, finished)) ++crowded_out_frames_;
+    }
+  }
 }
 
 void Capture::wake_writer() {

@@ -22,7 +22,8 @@ constexpr uint64_t kCaptureDelay_ns = 100'000'000;  // until a frame is in the f
 constexpr uint64_t kCaptureDrain_ns = kSecond_ns;   // for what is left, when the capture is closed
 
 // Writes every frame it sees to a libpcap savefile, whole, with the wall-clock time in nanoseconds;
-// frames of one burst share their time. tcpdump, tshark and Wireshark read it, also while it grows.
+// frames of one burst share their time. Checksums are summed and super-frames cut as on a wire.
+// tcpdump, tshark and Wireshark read it, also while it grows.
 //
 // A frame that could not be written is counted, never waited for, and the log says so: once when
 // that begins, once with the total at the end. The file stays valid when its disk is full. All
@@ -45,6 +46,7 @@ class Capture final : public Mirror {
   uint64_t frames_lost() const { return crowded_out_frames_ + unwritten_frames_.load(); }
 
  private:
+  void add_finished(uint64_t now_ns, const Frame& frame);
   void start_writer();
   void wake_writer();
   void say_losses();

@@ -22,11 +22,36 @@ constexpr uint32_t kTagBytes = 4;
 constexpr uint32_t kTaggedHeadBytes = kEthernetHeadBytes + kTagBytes;
 constexpr uint32_t kFrameBytesMax = 65'535 + kTaggedHeadBytes;  // what any buffer of ours must hold
 
+// How a super-frame is to be cut: the sender's order, as virtio 1.2 §5.1.6 gives it.
+struct Gso {
+  enum class Kind : uint8_t { kNone, kTcp4, kTcp6, kUdp };
+  Kind kind = Kind::kNone;
+  uint16_t payload_bytes = 0;  // of TCP or UDP payload in each segment but the last
+};
+
+// Kinds of work that one end of a wire may leave to the other, as a set.
+using OffloadSet = uint8_t;
+constexpr OffloadSet kOffloadChecksum = 1U;
+constexpr OffloadSet kOffloadTcp4 = 1U << static_cast<unsigned>(Gso::Kind::kTcp4);
+constexpr OffloadSet kOffloadTcp6 = 1U << static_cast<unsigned>(Gso::Kind::kTcp6);
+constexpr OffloadSet kOffloadUdp = 1U << static_cast<unsigned>(Gso::Kind::kUdp);
+constexpr OffloadSet kOffloadEcn = 1U << 4U;  // besides kOffloadTcp…: CWR may be set
+constexpr OffloadSet kOffloadEverything = 0x1f;
+
 // Work a sender left undone, as virtio 1.2 §5.1.6 describes it. All zero: nothing to do.
 struct Offload {
   bool needs_checksum = false;   // VIRTIO_NET_HDR_F_NEEDS_CSUM
   uint16_t checksum_start = 0;   // where summing begins, from the start of the frame
   uint16_t checksum_offset = 0;  // where the sum goes, from checksum_start
+  bool ecn = false;              // VIRTIO_NET_HDR_GSO_ECN: a super-frame with CWR set
+  Gso gso = {};                  // of a super-frame
+
+  bool is_super_frame() const { return gso.kind != Gso::Kind::kNone; }
+  OffloadSet work() const {
+    const auto kind = static_cast<unsigned>(gso.kind);
+    return static_cast<OffloadSet>((needs_checksum ? kOffloadChecksum : 0U) | ((1U << kind) & ~1U) |
+                                   (ecn ? kOffloadEcn : 0U));
+  }
 };
 
 // A frame on its way through the switch: borrowed, never owned. `body` points into the ingress

@@ -1,9 +1,10 @@
 #include "netstack/frame/port.h"
 
-#include <memory>
+#include <algorithm>
 
 #include "netstack/base/check.h"
-#include "netstack/base/checksum.h"
+#include "netstack/frame/coalesce.h"
+#include "netstack/frame/finish.h"
 
 namespace netstack {
 
@@ -32,21 +33,36 @@ void Port::deliver(std::span<Frame> burst) noexcept {
   sink_->receive(id_, burst);
 }
 
+void Port::take_offloads(OffloadSet takes, bool joins) {
+  takes_ = takes;
+  joins_ = joins && (takes & (kOffloadTcp4 | kOffloadTcp6)) != 0;
+}
+
 void Port::send(std::span<const Frame> burst) noexcept {
+  if (joins_ && Coalescer::concerns(burst, takes_)) return send_joined(burst);
   size_t run_start = 0;  // frames [run_start, at) go out as they are, in one call
   for (size_t at = 0; at < burst.size(); ++at) {
-    const Frame& frame = burst[at];
-    if (frame.bytes <= frame_bytes_max_ && !frame.offload.needs_checksum) [[likely]]
+    if (goes_as_it_is(burst[at])) [[likely]]
       continue;
     send_run(burst.subspan(run_start, at - run_start));
     run_start = at + 1;
-    if (frame.bytes > frame_bytes_max_) {
-      counters_.drop(DropReason::kTooLong);
-    } else {
-      send_finished(frame);
-    }
+    send_finished(burst[at]);
   }
   send_run(burst.subspan(run_start));
+}
+
+void Port::send_joined(std::span<const Frame> burst) noexcept {
+  while (!burst.empty()) {
+    const auto part = burst.first(std::min(burst.size(), kBurstFrames));
+    for (auto rest = coalescer().join(part, takes_); !rest.empty();) {
+      size_t fine = 0;
+      while (fine < rest.size() && goes_as_it_is(rest[fine])) ++fine;
+      send_run(rest.first(fine));
+      if (fine < rest.size()) send_finished(rest[fine++]);
+      rest = rest.subspan(fine);
+    }
+    burst = burst.subspan(part.size());
+  }
 }
 
 void Port::send_run(std::span<const Frame> run) noexcept {
@@ -58,20 +74,22 @@ void Port::send_run(std::span<const Frame> run) noexcept {
   if (taken < run.size()) counters_.drop(drop_rest_as(), run.size() - taken);
 }
 
+// A frame that does not pass as it is: too long, or with work left undone.
 void Port::send_finished(const Frame& frame) noexcept {
-  thread_local const auto scratch = std::make_unique<std::array<uint8_t, kFrameBytesMax>>();
-  const uint32_t bytes = copy_frame(frame, scratch->data());
-  // A start in the head would let the sender change addresses, type or tag after the decision.
-  if (frame.offload.checksum_start < frame.head_bytes ||
-      !finish_checksum({scratch->data(), bytes}, frame.offload.checksum_start,
-                       frame.offload.checksum_offset)) {
-    counters_.drop(DropReason::kBadOffload);
-    return;
+  if (!FrameFinisher::concerns(frame, takes_)) return counters_.drop(DropReason::kTooLong);
+  FrameFinisher& finisher = frame_finisher();
+  if (const auto wrong = finisher.begin(frame, takes_)) return counters_.drop(*wrong);
+  for (auto run = finisher.next(); !run.empty(); run = finisher.next()) send_fitting(run);
+}
+
+void Port::send_fitting(std::span<const Frame> run) noexcept {
+  while (!run.empty()) {
+    size_t fitting = 0;
+    while (fitting < run.size() && run[fitting].bytes <= frame_bytes_max_) ++fitting;
+    send_run(run.first(fitting));
+    if (fitting < run.size()) counters_.drop(DropReason::kTooLong);
+    run = run.subspan(std::min(run.size(), fitting + 1));
   }
-  Frame finished;
-  iovec body{};
-  check(view_frame(scratch->data(), bytes, finished, body), "a frame that was whole stays whole");
-  send_run({&finished, 1});
 }
 
 }  // namespace netstack

@@ -14,19 +14,17 @@
 // summed over the payload where it lies and not derived from the super-frame's, since that one is
 // often partial and may be wrong.
 //
-// The payload is never copied: a segment is two pieces, headers from here and payload from there.
-// Cutting 64 KiB costs one pass over it for the checksums and 45 header copies.
+// The payload is never copied: a segment is its headers from here and pieces of the payload from
+// there. Cutting 64 KiB costs one pass over it for the checksums and 45 header copies.
 //
-// The kernel vouches for the order, but a virtual machine may stand behind it, so the headers are
-// read as anyone's: every length is checked against the bytes that are there, and an order for more
-// than kSegmentCountMax segments is refused. IP fragments are never cut: their transport header is
-// not at hand in all of them.
+// A virtual machine wrote these headers and may rewrite them while they are read. So they are
+// copied once, at most kSegmentHead_size bytes, and only the copy is looked at: every length is
+// checked against the bytes that are there, and an order for more than kSegmentCountMax segments is
+// refused. A payload that changes meanwhile spoils its own checksum and nothing else. IP fragments
+// are never cut: their transport header is not at hand in all of them.
 #include "netstack/frame/segment.h"
 
 #include <algorithm>
-
-#include "netstack/base/check.h"
-#include "netstack/base/checksum.h"
 
 namespace netstack {
 namespace {
@@ -75,88 +73,106 @@ bool is_extension(uint8_t next_header) {
 }  // namespace
 
 std::optional<DropReason> Segmenter::begin(const Frame& super, Gso gso) {
-  check(super.body.size() == 1, "a super-frame's body is one piece");
   done_ = true;
-  const std::span body(static_cast<const uint8_t*>(super.body[0].iov_base), super.body[0].iov_len);
   super_ = super;
   gso_ = gso;
-  body_ = body.data();
-  if (gso.payload_bytes == 0 || !find_ip(body) || !read_transport(body)) {
-    return DropReason::kMalformed;
-  }
+  body_size_ = super.bytes - super.head_bytes;
+  if (super.body.size() >= kSegmentPartsMax) return DropReason::kLimit;
+  copy_headers();
+  if (gso.payload_bytes == 0 || !find_ip() || !read_transport()) return DropReason::kMalformed;
   if ((end_ - payload_) / gso.payload_bytes >= kSegmentCountMax) return DropReason::kMalformed;
+  part_ = 0;
+  part_offset_ = payload_;
+  while (part_ < super_.body.size() && part_offset_ >= super_.body[part_].iov_len) {
+    part_offset_ -= super_.body[part_++].iov_len;
+  }
   next_ = payload_;
   index_ = 0;
   done_ = false;
   return std::nullopt;
 }
 
+void Segmenter::copy_headers() {
+  header_size_ = 0;
+  for (const iovec& part : super_.body) {
+    const size_t size = std::min<size_t>(part.iov_len, header_.size() - header_size_);
+    if (size == 0) continue;
+    std::memcpy(&header_[header_size_], part.iov_base, size);
+    header_size_ += static_cast<uint32_t>(size);
+    if (header_size_ == header_.size()) return;
+  }
+}
+
 // Passes the tags that are not in the frame's head, then reads the IP header. The body begins
 // behind the head's ethertype.
-bool Segmenter::find_ip(std::span<const uint8_t> body) {
+bool Segmenter::find_ip() {
   uint16_t ethertype = super_.ethertype();
   ip_ = 0;
   for (unsigned tags = 0; is_tag(ethertype); ++tags) {
-    if (tags == kInnerTagsMax || body.size() < ip_ + kTagBytes) return false;
-    ethertype = get16(&body[ip_ + 2]);
+    if (tags == kInnerTagsMax || !have(ip_ + kTagBytes)) return false;
+    ethertype = get16(&header_[ip_ + 2]);
     ip_ += kTagBytes;
   }
   switch (gso_.kind) {
+    case Gso::Kind::kNone:
+      return false;
     case Gso::Kind::kTcp4:
-      return ethertype == kEthertypeIpv4 && read_ip4(body);
+      return ethertype == kEthertypeIpv4 && read_ip4();
     case Gso::Kind::kTcp6:
-      return ethertype == kEthertypeIpv6 && read_ip6(body);
+      return ethertype == kEthertypeIpv6 && read_ip6();
     case Gso::Kind::kUdp:
-      return ethertype == kEthertypeIpv4 ? read_ip4(body)
-                                         : ethertype == kEthertypeIpv6 && read_ip6(body);
+      return ethertype == kEthertypeIpv4 ? read_ip4() : ethertype == kEthertypeIpv6 && read_ip6();
   }
   return false;
 }
 
-bool Segmenter::read_ip4(std::span<const uint8_t> body) {
-  if (body.size() < ip_ + kIpv4Head_size) return false;
-  const uint8_t* ip = &body[ip_];
+bool Segmenter::read_ip4() {
+  if (!have(ip_ + kIpv4Head_size)) return false;
+  const uint8_t* ip = &header_[ip_];
   const uint32_t head_size = (ip[0] & 0x0fU) * 4U;
   const bool fragment = (get16(ip + 6) & 0x3fffU) != 0;  // more follow, or an offset
   const uint8_t wanted = gso_.kind == Gso::Kind::kUdp ? kProtocolUdp : kProtocolTcp;
   if (ip[0] >> 4U != 4 || head_size < kIpv4Head_size || fragment || ip[9] != wanted) return false;
   transport_ = ip_ + head_size;
   end_ = ip_ + get16(ip + 2);
-  return end_ >= transport_ && end_ <= body.size();
+  return end_ >= transport_ && end_ <= body_size_;
 }
 
-bool Segmenter::read_ip6(std::span<const uint8_t> body) {
-  if (body.size() < ip_ + kIpv6Head_size) return false;
-  const uint8_t* ip = &body[ip_];
+bool Segmenter::read_ip6() {
+  if (!have(ip_ + kIpv6Head_size)) return false;
+  const uint8_t* ip = &header_[ip_];
   if (ip[0] >> 4U != 6) return false;
   end_ = ip_ + kIpv6Head_size + get16(ip + 4);
-  if (end_ > body.size()) return false;
+  if (end_ > body_size_) return false;
   uint8_t next_header = ip[6];
   transport_ = ip_ + kIpv6Head_size;
   for (unsigned count = 0; is_extension(next_header); ++count) {
-    if (count == kSegmentExtensionsMax || transport_ + 8 > end_) return false;
-    next_header = body[transport_];
-    transport_ += (body[transport_ + 1] + 1U) * 8U;
+    if (count == kSegmentExtensionsMax || transport_ + 8 > end_ || !have(transport_ + 8)) {
+      return false;
+    }
+    next_header = header_[transport_];
+    transport_ += (header_[transport_ + 1] + 1U) * 8U;
   }
   const uint8_t wanted = gso_.kind == Gso::Kind::kUdp ? kProtocolUdp : kProtocolTcp;
   return next_header == wanted && transport_ <= end_;
 }
 
-bool Segmenter::read_transport(std::span<const uint8_t> body) {
+bool Segmenter::read_transport() {
   if (gso_.kind == Gso::Kind::kUdp) {
     payload_ = transport_ + kUdpHead_size;
   } else {
-    if (transport_ + kTcpHead_size > end_) return false;
-    const uint32_t head_size = (body[transport_ + 12] >> 4U) * 4U;
+    if (!have(transport_ + kTcpHead_size)) return false;
+    const uint32_t head_size = (header_[transport_ + 12] >> 4U) * 4U;
     if (head_size < kTcpHead_size) return false;
     payload_ = transport_ + head_size;
   }
-  return payload_ <= end_ && payload_ <= kSegmentHead_size;
+  return payload_ <= end_ && have(payload_);
 }
 
 std::span<Frame> Segmenter::next() {
   size_t count = 0;
-  while (count < kBurstFrames && !done_) make(count++);
+  part_count_ = 0;
+  while (count < kBurstFrames && !done_ && room_for_one()) make(count++);
   return {frames_.data(), count};
 }
 
@@ -164,8 +180,9 @@ void Segmenter::make(size_t slot) {
   const uint32_t payload_size = std::min<uint32_t>(gso_.payload_bytes, end_ - next_);
   const bool last = next_ + payload_size == end_;
   uint8_t* head = heads_[slot].data();
-  std::memcpy(head, body_, payload_);
-  const std::span payload(body_ + next_, payload_size);
+  std::memcpy(head, header_.data(), payload_);
+  const size_t first_part = part_count_;
+  parts_[part_count_++] = {head, payload_};
 
   finish_ip(head + ip_, payload_size);
   uint8_t* transport = head + transport_;
@@ -186,7 +203,7 @@ void Segmenter::make(size_t slot) {
   uint8_t* field = transport + (udp ? 6 : 16);
   put16(field, 0);
   sum.add({transport, payload_ - transport_});
-  sum.add(payload);
+  take_payload(payload_size, sum);
   const uint16_t checksum = sum.finish();
   put16(field, udp && checksum == 0 ? 0xffffU : checksum);
 
@@ -194,12 +211,33 @@ void Segmenter::make(size_t slot) {
   frame = super_;
   frame.offload = {};
   frame.bytes = super_.head_bytes + payload_ + payload_size;
-  bodies_[slot] = {iovec{head, payload_},
-                   iovec{const_cast<uint8_t*>(payload.data()), payload_size}};
-  frame.body = {bodies_[slot].data(), payload_size == 0 ? 1U : 2U};
+  frame.body = std::span(parts_).subspan(first_part, part_count_ - first_part);
   next_ += payload_size;
   ++index_;
   done_ = last;
+}
+
+// Adds the next `size` bytes of payload to the current segment's pieces and to its sum. A piece
+// that ends at an odd offset shifts all that follow by a byte: they are summed apart and swapped
+// in.
+void Segmenter::take_payload(uint32_t size, Checksum& sum) {
+  bool odd = false;
+  while (size > 0) {
+    const iovec& part = super_.body[part_];
+    const auto here = static_cast<uint32_t>(std::min<size_t>(size, part.iov_len - part_offset_));
+    uint8_t* at = static_cast<uint8_t*>(part.iov_base) + part_offset_;
+    if (here > 0) {
+      parts_[part_count_++] = {at, here};
+      sum.add_shifted({at, here}, odd);
+      odd = odd != ((here & 1U) != 0);
+    }
+    size -= here;
+    part_offset_ += here;
+    if (part_offset_ == part.iov_len) {
+      ++part_;
+      part_offset_ = 0;
+    }
+  }
 }
 
 void Segmenter::finish_ip(uint8_t* ip, uint32_t payload_size) const {

@@ -4,21 +4,16 @@
 #include <cstdint>
 #include <optional>
 
+#include "netstack/base/checksum.h"
 #include "netstack/base/counters.h"
 #include "netstack/frame/frame.h"
 
 namespace netstack {
 
-// How a super-frame is to be cut: the sender's order, as virtio 1.2 §5.1.6 gives it.
-struct Gso {
-  enum class Kind : uint8_t { kTcp4, kTcp6, kUdp };
-  Kind kind = Kind::kTcp4;
-  uint16_t payload_bytes = 0;  // of TCP or UDP payload in each segment but the last
-};
-
 constexpr size_t kSegmentHead_size = 192;      // from the IP header, tags before it, to the payload
 constexpr uint32_t kSegmentCountMax = 2048;    // out of one super-frame: 65,535 bytes by 32
 constexpr unsigned kSegmentExtensionsMax = 8;  // IPv6 extension headers before TCP or UDP
+constexpr size_t kSegmentPartsMax = 2048;      // of a super-frame's body, and of one burst's bodies
 
 // Cuts super-frames (TSO over IPv4 and IPv6, USO) into frames a link can carry, with lengths, IPv4
 // identifiers, sequence numbers, flags and checksums as if the sender had done it itself.
@@ -31,34 +26,45 @@ constexpr unsigned kSegmentExtensionsMax = 8;  // IPv6 extension headers before 
 //   for (auto burst = segmenter.next(); !burst.empty(); burst = segmenter.next()) deliver(burst);
 class Segmenter {
  public:
-  // `super`: whole, its body one piece, valid until the last next(). Whatever its checksums are,
-  // those of the segments are computed anew. Nothing, or why the frame cannot be cut.
+  // `super`: whole, in any number of pieces up to kSegmentPartsMax, valid until the last next().
+  // Whatever its checksums are, those of the segments are computed anew. Nothing, or why the frame
+  // cannot be cut.
   std::optional<DropReason> begin(const Frame& super, Gso gso);
+  std::optional<DropReason> begin(const Frame& super) { return begin(super, super.offload.gso); }
 
   // The next segments, at most kBurstFrames, valid until the next call. Empty: all are done.
   std::span<Frame> next();
 
  private:
-  bool find_ip(std::span<const uint8_t> body);
-  bool read_ip4(std::span<const uint8_t> body);
-  bool read_ip6(std::span<const uint8_t> body);
-  bool read_transport(std::span<const uint8_t> body);
+  void copy_headers();
+  bool find_ip();
+  bool read_ip4();
+  bool read_ip6();
+  bool read_transport();
+  bool have(uint32_t size) const { return size <= header_size_; }
+  bool room_for_one() const { return part_count_ + super_.body.size() + 1 <= kSegmentPartsMax; }
   void make(size_t slot);
+  void take_payload(uint32_t size, Checksum& sum);
   void finish_ip(uint8_t* ip, uint32_t payload_size) const;
   void finish_tcp(uint8_t* tcp, bool last) const;
 
   Frame super_;
   Gso gso_;
-  const uint8_t* body_ = nullptr;
-  uint32_t ip_ = 0;         // where the IP header starts, from body_
-  uint32_t transport_ = 0;  // TCP's or UDP's
+  uint32_t body_size_ = 0;
+  uint32_t header_size_ = 0;  // of the body's first bytes, copied into header_
+  uint32_t ip_ = 0;           // where the IP header starts, from the body's start
+  uint32_t transport_ = 0;    // TCP's or UDP's
   uint32_t payload_ = 0;
   uint32_t end_ = 0;   // of the payload; what follows is padding
   uint32_t next_ = 0;  // where the next segment's payload starts
   uint32_t index_ = 0;
   bool done_ = true;
+  size_t part_ = 0;         // the body's piece that holds next_
+  size_t part_offset_ = 0;  // and where in it
+  size_t part_count_ = 0;   // used of parts_
+  std::array<uint8_t, kSegmentHead_size> header_;
   std::array<Frame, kBurstFrames> frames_;
-  std::array<std::array<iovec, 2>, kBurstFrames> bodies_;
+  std::array<iovec, kSegmentPartsMax> parts_;
   std::array<std::array<uint8_t, kSegmentHead_size>, kBurstFrames> heads_;
 };
 

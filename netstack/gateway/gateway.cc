@@ -61,7 +61,9 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
           [this](std::span<const uint8_t> frame, int connect_errno, int send_errno) {
             on_engine_frame(frame, connect_errno, send_errno);
           },
-          [this] { schedule_flush(); }) {}
+          [this] { schedule_flush(); }) {
+  take_offloads(kOffloadTcp4 | kOffloadTcp6 | kOffloadEcn, false);  // the engine has no MTU
+}
 
 Gateway::~Gateway() = default;
 

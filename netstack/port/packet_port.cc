@@ -2,9 +2,9 @@
 // a wire. Four things are put right here:
 //
 //  - Offloads. Between veth ends, checksums stay partial and TCP travels as super-frames of up to
-//    64 KiB. PACKET_VNET_HDR puts a virtio-net header before each frame that says so. A partial
-//    checksum becomes Frame::offload, finished on the way out of the switch; a super-frame is cut
-//    here (Segmenter), because what is beyond the switch may be no longer than a link allows.
+//    64 KiB. PACKET_VNET_HDR puts a virtio-net header before each frame that says so. It
+//    becomes Frame::offload, and whoever receives the frame finishes what its peer cannot do. What
+//    leaves by the interface is finished: a card's driver may know nothing of super-frames.
 //  - VLAN tags. The kernel takes the outer 802.1Q or 802.1ad tag out of a frame it receives and
 //    keeps it beside the frame (PACKET_AUXDATA). It is put back into Frame::head, which is a copy
 //    anyway: the body is not touched. Checksum offsets move by the tag's size.
@@ -148,7 +148,6 @@ struct PacketPort::Ingress {
   std::array<Frame, kPacketBurst_count> frames;
   std::array<iovec, kPacketBurst_count> bodies;
   size_t frame_count = 0;
-  Segmenter segmenter;
   std::unique_ptr<uint8_t[]> bytes;  // pages never received into cost nothing
 };
 
@@ -203,8 +202,8 @@ void PacketPort::pull() {
 void PacketPort::take(size_t slot) {
   Ingress& in = *ingress_;
   const mmsghdr& message = in.messages[slot];
-  const auto header = read_vnet_header(in.headers[slot]);
-  if (!header) return count_drop(DropReason::kUnsupported);
+  const auto offload = read_vnet_header(in.headers[slot]);
+  if (!offload) return count_drop(DropReason::kUnsupported);
   if ((message.msg_hdr.msg_flags & MSG_TRUNC) != 0) return count_drop(DropReason::kTooLong);
 
   Frame& frame = in.frames[in.frame_count];
@@ -213,7 +212,8 @@ void PacketPort::take(size_t slot) {
   if (!view_frame(static_cast<const uint8_t*>(in.pieces[slot][1].iov_base), size, frame, body)) {
     return count_drop(DropReason::kRunt);
   }
-  frame.offload = header->offload;
+  if (!offload_fits(*offload, frame.bytes)) return count_drop(DropReason::kBadOffload);
+  frame.offload = *offload;
   const tpacket_auxdata* auxiliary = auxiliary_of(message.msg_hdr);
   if (auxiliary != nullptr && (auxiliary->tp_status & TP_STATUS_VLAN_VALID) != 0) {
     if (frame.tagged()) {  // one more below: the head holds the outer one, the body the inner
@@ -223,18 +223,7 @@ void PacketPort::take(size_t slot) {
     restore_tag(*auxiliary, frame);
   }
   if (frame.bytes > kFrameBytesMax) return count_drop(DropReason::kTooLong);
-  if (header->gso) return cut(frame, *header->gso);
   ++in.frame_count;
-}
-
-// Frames before it go first: order is kept. `super` lies behind them in the batch and stays there.
-void PacketPort::cut(const Frame& super, Gso gso) {
-  deliver_batch();
-  if (const auto wrong = ingress_->segmenter.begin(super, gso)) return count_drop(*wrong);
-  for (auto burst = ingress_->segmenter.next(); !burst.empty();
-       burst = ingress_->segmenter.next()) {
-    deliver(burst);
-  }
 }
 
 void PacketPort::deliver_batch() {

@@ -4,7 +4,6 @@
 #include <string>
 #include <string_view>
 
-#include "netstack/frame/segment.h"
 #include "netstack/loop/loop.h"
 #include "netstack/port/egress_queue.h"
 #include "netstack/port/port_host.h"
@@ -44,7 +43,6 @@ class PacketPort final : public Port {
   void on_ready(uint32_t epoll_events);
   void pull();
   void take(size_t slot);
-  void cut(const Frame& super, Gso gso);
   void deliver_batch();
   void count_kernel_drops();
   size_t transmit_now(std::span<const Frame> burst);

@@ -22,7 +22,10 @@ namespace netstack {
 // Endpoints are borrowed: unplug one before it is destroyed, and between bursts only.
 class SharedPort final : public Port, public Sink {
  public:
-  explicit SharedPort(std::string name) : Port(std::move(name), kFrameBytesMax) {}
+  // Offloads are left to the endpoints, each of which finishes what its own peer cannot do.
+  explicit SharedPort(std::string name) : Port(std::move(name), kFrameBytesMax) {
+    take_offloads(kOffloadEverything, false);
+  }
   ~SharedPort() override;
 
   void plug(Port& endpoint);

@@ -35,9 +35,11 @@ namespace {
 
 constexpr size_t kIovecs_count = 256;  // per sendmsg; well under IOV_MAX
 
+// EFAULT: the frame lies in the memory of a guest whose front end has just cut it off; the queue's
+// copy of it is zeros.
 bool would_block(int errno_value) {
   return errno_value == EAGAIN || errno_value == EINTR || errno_value == ENOBUFS ||
-         errno_value == ENOMEM;
+         errno_value == ENOMEM || errno_value == EFAULT;
 }
 
 uint32_t read_length(const uint8_t* at) {

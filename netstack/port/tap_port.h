@@ -7,6 +7,7 @@
 
 #include "netstack/loop/loop.h"
 #include "netstack/port/port_host.h"
+#include "netstack/port/vnet_header.h"
 #include "netstack/port/watched_fd.h"
 
 namespace netstack {
@@ -16,8 +17,8 @@ namespace netstack {
 // for it are dropped then, as on a cable that leads nowhere.
 class TapPort final : public Port {
  public:
-  // `tap`: an attached descriptor of /dev/net/tun, IFF_TAP | IFF_NO_PI, non-blocking. Throws Error
-  // when the loop cannot watch it.
+  // `tap`: an attached descriptor of /dev/net/tun, IFF_TAP | IFF_NO_PI, with IFF_VNET_HDR (of 10
+  // bytes) or without, non-blocking. Throws Error when the loop cannot watch it.
   TapPort(Loop& loop, PortHost& host, Fd tap, std::string interface);
   ~TapPort() override;
 
@@ -30,12 +31,14 @@ class TapPort final : public Port {
   struct Ingress;
 
   void pull();
+  void take(const uint8_t* slot, size_t size);
   void write_one(const Frame& frame);
   void leave(std::string_view why);
 
   PortHost& host_;
   std::string interface_;
   std::unique_ptr<Ingress> ingress_;
+  size_t header_size_;  // of the virtio-net header before each frame: 10, or 0
   bool left_ = false;
   WatchedFd tap_;
 };

@@ -64,6 +64,14 @@ def name_of(pid):
         return ""
 
 
+def words_of(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as file:
+            return file.read().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 class RunTest(unittest.TestCase):
     """Each test works in an empty directory, which is TMPDIR too and must be empty again."""
 
@@ -130,7 +138,8 @@ class RunTest(unittest.TestCase):
 
     def wait_for_qemu(self, lanyard_pid):
         def find():
-            return [pid for pid in below(lanyard_pid) if name_of(pid).startswith("qemu-system")]
+            return [pid for pid in below(lanyard_pid)
+                    if name_of(pid).startswith("qemu-system") and "-help" not in words_of(pid)]
         found = eventually(find)
         self.assertEqual(1, len(found), "QEMU runs")
         self.assertEqual(lanyard_pid, int(stat_of(found[0])[1]), "QEMU is lanyard's child")

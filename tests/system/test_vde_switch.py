@@ -196,7 +196,8 @@ class LifeAndDeath(VdeTest):
         self.assertGreaterEqual(len(left), 3)  # ctl, stream, our end of the plug, its own
         plug.data.close()
         second = self.switch()
-        wait_for(lambda: {path.name for path in second.directory.iterdir()} == {"ctl", "stream"},
+        clean = {"ctl", "stream", "vhost-user"}
+        wait_for(lambda: {path.name for path in second.directory.iterdir()} == clean,
                  "a clean directory")
         self.assertTrue(self.plug(second).reply)
         self.assertEqual(second.end(), 0)
@@ -406,7 +407,7 @@ class Plugs(VdeTest):
         marks = [struct.unpack("!I", data[14:18])[0] for data in received
                  if data[:6] == mac(2)]
         self.assertEqual(marks, list(range(sent)))
-        wait_for(lambda: len(os.listdir(switch.directory)) == 6, "the directory to empty")
+        wait_for(lambda: len(os.listdir(switch.directory)) == 7, "the directory to empty")
         wait_for(lambda: len(os.listdir(f"/proc/{switch.child.pid}/fd")) < 40, "closed descriptors")
         self.assertEqual(switch.end(), 0)
         self.assert_gone(switch)

@@ -8,6 +8,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/port/stream_port.h"
+#include "netstack/port/vhost_user_port.h"
 
 namespace tools {
 
@@ -37,8 +38,10 @@ vlan::FdbConfig fdb_config(const LanHabits& habits) {
 Lan::Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits)
     : loop_(loop),
       log_(log),
+      peers_log_(log, loop.clock()),
       habits_(habits),
       switch_(loop.clock(), fdb_config(habits)),
+      poller_(loop),
       ports_(switch_) {
   switch_.storm_guard().on_storm([this](const vlan::StormReport& report) { say_storm(report); });
 }
@@ -46,6 +49,7 @@ Lan::Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits)
 Lan::~Lan() {
   vde_.reset();
   stream_.reset();
+  vhost_user_.clear();
   for (const auto& [number, port] : ports_.ports()) {
     for (const Endpoint& endpoint : port->endpoints) say_drops(*endpoint.port);
   }
@@ -64,9 +68,20 @@ void Lan::open_directory(const std::string& path, const netstack::LanDirectoryRu
                          const netstack::VdeModes& modes,
                          const std::function<void(const netstack::LanDirectory&)>& before_ready) {
   directory_.emplace(path, rules);
+  vhost_user_.push_back(std::make_unique<netstack::VhostUserListener>(
+      loop_, *this, poller_, log_, directory_->file("vhost-user"), modes.ctl));
   stream_.emplace(loop_, *this, log_, directory_->file("stream"), modes.ctl);
   if (before_ready) before_ready(*directory_);
   vde_.emplace(loop_, *this, log_, *directory_, modes);
+}
+
+void Lan::add_vhost_user(const std::string& path) {
+  vhost_user_.push_back(
+      std::make_unique<netstack::VhostUserListener>(loop_, *this, poller_, log_, path));
+}
+
+void Lan::add_vhost_user(netstack::Fd connected, const std::string& name) {
+  add(std::make_unique<netstack::VhostUserPort>(loop_, *this, poller_, std::move(connected), name));
 }
 
 netstack::PortChoice Lan::choose(const PlugRequest& request) {
@@ -88,7 +103,7 @@ Port* Lan::add_plug(std::unique_ptr<Port> port, const PlugRequest& request) {
 
 void Lan::remove(Port& port, std::string_view why) {
   if (std::ranges::find(leaving_, &port) != leaving_.end()) return;
-  if (!why.empty()) log_.line(fmt::format("{}: {}; its port is closed", port.name(), why));
+  if (!why.empty()) peers_log_.line(fmt::format("{}: {}; its port is closed", port.name(), why));
   if (leaving_.empty()) loop_.at_end_of_tick([this] { destroy_leaving(); });
   leaving_.push_back(&port);
 }

@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "netstack/base/log.h"
+#include "netstack/base/log_throttle.h"
 #include "netstack/loop/loop.h"
 #include "netstack/port/lan_directory.h"
 #include "netstack/port/port_host.h"
 #include "netstack/port/stream_listener.h"
 #include "netstack/port/vde_listener.h"
+#include "netstack/port/vhost_user_listener.h"
 #include "tools/lan/port_table.h"
 #include "vlan/switch.h"
 
@@ -36,6 +38,9 @@ class Lan final : public netstack::PortHost {
   void open_directory(const std::string& directory, const netstack::LanDirectoryRules& rules = {},
                       const netstack::VdeModes& modes = {},
                       const std::function<void(const netstack::LanDirectory&)>& before_ready = {});
+  // A further socket for vhost-user front ends, beside the directory's. Throws Error.
+  void add_vhost_user(const std::string& path);
+  void add_vhost_user(netstack::Fd connected, const std::string& name);
   void add_stream(netstack::Fd fd, const std::string& name);
 
   netstack::PortChoice choose(const netstack::PlugRequest& request) override;
@@ -56,12 +61,15 @@ class Lan final : public netstack::PortHost {
 
   netstack::Loop& loop_;
   netstack::Log& log_;
+  netstack::LogThrottle peers_log_;  // lines that peers can cause at will
   LanHabits habits_;
   std::unique_ptr<netstack::Mirror> mirror_;
   vlan::Switch switch_;
   std::optional<netstack::LanDirectory> directory_;  // outlives the ports, whose sockets are in it
+  netstack::VhostUserPoller poller_;                 // outlives the ports, whose rings it looks at
   PortTable ports_;
   std::vector<netstack::Port*> leaving_;
+  std::vector<std::unique_ptr<netstack::VhostUserListener>> vhost_user_;
   std::optional<netstack::StreamListener> stream_;
   std::optional<netstack::VdeListener> vde_;
 };

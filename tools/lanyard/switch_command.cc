@@ -6,6 +6,8 @@
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "netstack/base/error.h"
 #include "netstack/gateway/gateway.h"
@@ -22,6 +24,7 @@ namespace {
 struct SwitchOptions {
   std::string directory;
   bool nat = false;
+  std::vector<std::string> vhost_user;
   LanOptions lan;
 };
 
@@ -44,6 +47,7 @@ int run_switch(const SwitchOptions& options) {
   add_lan_routes(router, controlled);
   publish_lan_events(lan, events);
   if (options.nat) lan.add(std::make_unique<netstack::Gateway>(loop, gateway, log));
+  for (const std::string& path : options.vhost_user) lan.add_vhost_user(path);
   std::optional<HttpServer> control;
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
     control.emplace(loop, netstack::listen_unix(directory.file("control")), router, events);
@@ -63,6 +67,10 @@ void add_switch_command(CLI::App& app, int& status) {
       ->required()
       ->type_name("");
   command->add_flag("--nat", options->nat, "Attach the gateway: DHCP, DNS and the host's network");
+  command
+      ->add_option("--vhost-user", options->vhost_user,
+                   "Another socket for vhost-user front ends, besides DIR/vhost-user")
+      ->type_name("PATH");
   options->lan.add_to(*command);
   command->callback([options, &status] { status = run_switch(*options); });
 }

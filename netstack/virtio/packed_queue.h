@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "netstack/virtio/chain.h"
+#include "netstack/virtio/ring_layout.h"
+
+namespace netstack {
+
+// The device's side of a packed virtqueue (virtio 1.2 §2.8). The calls are SplitQueue's.
+class PackedQueue {
+ public:
+  static constexpr size_t kAlign_descriptors = 16;
+  static constexpr size_t kAlign_driver_area = 4;
+  static constexpr size_t kAlign_device_area = 4;
+  static bool count_is_legal(uint32_t count) { return count != 0 && count <= kRingCount_max; }
+  static size_t driver_area_size(uint32_t) { return sizeof(EventSuppression); }
+  static size_t device_area_size(uint32_t) { return sizeof(EventSuppression); }
+
+  // setup.base: as base() gives it, with the slot of the next chain to take in the lower half and
+  // of the next one to give back in the upper; each with its wrap counter in its bit 15.
+  explicit PackedQueue(const RingSetup& setup);
+
+  Pop pop(Chain& chain, ChainParts& parts);
+  struct Position {
+    uint16_t slot;
+    bool wrap;
+  };
+  struct Place {
+    Position taken;
+    size_t written_count;
+  };
+  Place place() const { return {taken_, written_.size()}; }
+  void back_to(Place place) {
+    taken_ = place.taken;
+    written_.resize(place.written_count);
+  }
+
+  void push(const Chain& chain, uint32_t written_size);
+  void publish();
+  bool wants_call();
+  void kicks_off();
+  bool kicks_on();
+
+  uint32_t base() const { return uint32_t{packed(taken_)} | uint32_t{packed(used_)} << 16U; }
+
+ private:
+  static uint16_t packed(Position place) {
+    return static_cast<uint16_t>(place.slot | (place.wrap ? 0x8000U : 0U));
+  }
+  Position unpacked(uint16_t value) const;
+  void advance(Position& place, uint16_t slots) const;
+  uint8_t* entry(uint16_t slot) const {
+    return setup_.descriptors.at + sizeof(PackedDescriptor) * slot;
+  }
+  bool is_available() const;
+  bool read_chain(Chain& chain, ChainParts& parts);
+  void log_written();
+
+  RingSetup setup_;
+  Position taken_;
+  Position used_;
+  Position batch_;            // where the chain pushed first since publish() lies
+  uint16_t batch_flags_ = 0;  // and its flags, which make the whole batch visible
+  bool batch_open_ = false;
+  uint16_t slots_since_call_ = 0;
+  std::vector<iovec> written_;
+};
+
+}  // namespace netstack
