@@ -64,12 +64,14 @@ def name_of(pid):
         return ""
 
 
-def words_of(pid):
+def runs_guest(pid):
+    """QEMU is first asked for its options (-help); a process that has just begun has no words yet."""
     try:
         with open(f"/proc/{pid}/cmdline") as file:
-            return file.read().split("\0")
+            words = file.read().split("\0")
     except (FileNotFoundError, ProcessLookupError):
-        return []
+        return False
+    return "-netdev" in words
 
 
 class RunTest(unittest.TestCase):
@@ -138,8 +140,7 @@ class RunTest(unittest.TestCase):
 
     def wait_for_qemu(self, lanyard_pid):
         def find():
-            return [pid for pid in below(lanyard_pid)
-                    if name_of(pid).startswith("qemu-system") and "-help" not in words_of(pid)]
+            return [pid for pid in below(lanyard_pid) if name_of(pid).startswith("qemu-system") and runs_guest(pid)]
         found = eventually(find)
         self.assertEqual(1, len(found), "QEMU runs")
         self.assertEqual(lanyard_pid, int(stat_of(found[0])[1]), "QEMU is lanyard's child")
