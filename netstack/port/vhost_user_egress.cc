@@ -82,33 +82,6 @@ size_t VhostUserPort::transmit(std::span<const Frame> burst) noexcept {
   return put + wait(burst.subspan(put));
 }
 
-// How many from the front are in the guest, or lost and counted.
-size_t VhostUserPort::put_burst(std::span<const Frame> burst) {
-  const size_t pair_count = receive_pair_count();
-  const auto ring_of = [&](const Frame& frame) {
-    return pair_count == 1 ? 0 : kRingsPerPair_count * (flow_hash(frame) % pair_count);
-  };
-  size_t put = 0;
-  while (put < burst.size() && pair_count != 0) {
-    const size_t ring = ring_of(burst[put]);
-    size_t end = pair_count == 1 ? burst.size() : put + 1;
-    while (end < burst.size() && ring_of(burst[end]) == ring) ++end;
-    const auto run = burst.subspan(put, end - put);
-    const size_t done = std::visit(
-        [&](auto& queue) -> size_t {
-          if constexpr (requires { queue.kicks_on(); }) {
-            return put_run(queue, run);
-          } else {
-            return 0;
-          }
-        },
-        session_.ring(ring).queue);
-    put += done;
-    if (done < run.size()) break;
-  }
-  return put;
-}
-
 template <class Queue>
 size_t VhostUserPort::put_run(Queue& queue, std::span<const Frame> run) {
   size_t put = 0;
@@ -242,6 +215,33 @@ bool VhostUserPort::drain() {
   const size_t put = put_burst(batch.frames());
   if (!left_) waiting_.pop_frames(put);
   return put != 0;
+}
+
+// How many from the front are in the guest, or lost and counted.
+size_t VhostUserPort::put_burst(std::span<const Frame> burst) {
+  const size_t pair_count = receive_pair_count();
+  const auto ring_of = [&](const Frame& frame) {
+    return pair_count == 1 ? 0 : kRingsPerPair_count * (flow_hash(frame) % pair_count);
+  };
+  size_t put = 0;
+  while (put < burst.size() && pair_count != 0) {
+    const size_t ring = ring_of(burst[put]);
+    size_t end = pair_count == 1 ? burst.size() : put + 1;
+    while (end < burst.size() && ring_of(burst[end]) == ring) ++end;
+    const auto run = burst.subspan(put, end - put);
+    const size_t done = std::visit(
+        [&](auto& queue) -> size_t {
+          if constexpr (requires { queue.kicks_on(); }) {
+            return put_run(queue, run);
+          } else {
+            return 0;
+          }
+        },
+        session_.ring(ring).queue);
+    put += done;
+    if (done < run.size()) break;
+  }
+  return put;
 }
 
 }  // namespace netstack

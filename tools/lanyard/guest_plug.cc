@@ -31,9 +31,8 @@ namespace {
 // Makes a guest's vhost-user connection a port of its private LAN. Null: this LAN has no such port,
 // and its guest is plugged in by stream.
 GuestDoor::OnGuest private_fast_path() {
-  return [](Lan& lan, netstack::Fd connected) {
-    lan.add_vhost_user(std::move(connected), "guest");
-  };
+  return
+      [](Lan& lan, netstack::Fd connected) { lan.add_vhost_user(std::move(connected), "guest"); };
 }
 
 // Does the LAN take guests by vhost-user? `directory` empty: the guest's own.

@@ -4,8 +4,8 @@
 #include <list>
 #include <memory>
 
-#include "netstack/port/acceptor.h"
 #include "netstack/base/log_throttle.h"
+#include "netstack/port/acceptor.h"
 #include "netstack/port/watched_fd.h"
 #include "tools/vde_switch/session.h"
 
