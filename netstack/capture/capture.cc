@@ -16,10 +16,10 @@ namespace netstack {
 
 // Theory. A switch must not wait for a disk, nor for someone who reads a pipe. The loop therefore
 // copies each frame into a ring of fixed size and is done; a writer thread takes frames out, lets
-// libpcap encode a batch of them, and writes the batch.
+// an encoder make a batch of them, and writes the batch.
 //
 //   loop thread                                writer thread
-//   observe() ─► copy ─► RecordRing ─────────► PcapEncoder ─► Output ─► file, FIFO, pipe
+//   observe() ─► copy ─► RecordRing ─────────► Encoder ─► Output ─► file, FIFO, pipe
 //                 └ full: count ┘               └ error: take the cut record back, count
 //
 // While frames come, the writer looks every kCaptureDelay_ns, and is woken early when
@@ -41,12 +41,13 @@ namespace {
 constexpr int kForever_ms = -1;  // for poll(2)
 }  // namespace
 
-Capture::Capture(std::string path, Clock& clock, Log& log)
+Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view application)
     : path_(std::move(path)),
       clock_(clock),
       log_(log),
       output_(path_),
-      wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      encoder_(make_encoder(path_, interfaces_, application)) {
   if (!wake_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
   start_writer();
 }
@@ -72,17 +73,25 @@ void Capture::start_writer() {
 
 // --- the loop's side --------------------------------------------------------------------------
 
-void Capture::observe(PortId, std::span<const Frame> burst) noexcept {
+void Capture::observe(const Port& ingress, std::span<const Frame> burst) noexcept {
   if (!open_) {
     crowded_out_frames_ += burst.size();
     return;
   }
   const uint64_t now_ns = clock_.wall_ns();
-  for (const Frame& frame : burst) {
-    if (FrameFinisher::concerns(frame, 0)) [[unlikely]] {
-      add_finished(now_ns, frame);
-    } else if (!ring_.add(now_ns, frame)) {
-      ++crowded_out_frames_;
+  const uint16_t interface = interfaces_.number_of(ingress);
+  if (interface >= seen_frames_.size()) seen_frames_.resize(size_t{interface} + 1);
+  std::span<const FrameNote> notes = ingress.notes();
+  for (size_t at = 0; at < burst.size(); ++at) {
+    std::string_view comment;
+    if (!notes.empty() && notes.front().index == at) {
+      comment = notes.front().text;
+      notes = notes.subspan(1);
+    }
+    if (FrameFinisher::concerns(burst[at], 0)) [[unlikely]] {
+      record_finished(now_ns, burst[at], interface, comment);
+    } else {
+      record(now_ns, burst[at], interface, comment);
     }
   }
   const uint64_t published_bytes = ring_.publish();
@@ -94,18 +103,23 @@ void Capture::observe(PortId, std::span<const Frame> burst) noexcept {
   say_losses();
 }
 
-// As the frame would look on a wire. One that cannot be finished shows as it came.
-void Capture::add_finished(uint64_t now_ns, const Frame& frame) {
+// As the frame would look on a wire; its first piece has the comment. One that cannot be finished
+// shows as it came.
+void Capture::record_finished(uint64_t wall_ns, const Frame& frame, uint16_t interface,
+                              std::string_view comment) {
   FrameFinisher& finisher = frame_finisher();
-  if (finisher.begin(frame, 0)) {
-    if (!ring_.add(now_ns, frame)) ++crowded_out_frames_;
-    return;
-  }
+  if (finisher.begin(frame, 0)) return record(wall_ns, frame, interface, comment);
   for (auto run = finisher.next(); !run.empty(); run = finisher.next()) {
     for (const Frame& finished : run) {
-      if (!ring_.add(now_ns, finished)) ++crowded_out_frames_;
+      record(wall_ns, finished, interface, std::exchange(comment, {}));
     }
   }
+}
+
+void Capture::record(uint64_t wall_ns, const Frame& frame, uint16_t interface,
+                     std::string_view comment) {
+  ++seen_frames_[interface];
+  if (!ring_.add(wall_ns, frame, interface, comment)) ++crowded_out_frames_;
 }
 
 void Capture::wake_writer() {
@@ -140,6 +154,7 @@ void Capture::say_total() {
 void Capture::close() {
   if (!open_) return;
   open_ = false;
+  closed_wall_ns_ = clock_.wall_ns();
   output_.stop(kCaptureDrain_ns);
   writer_.join();
   say_losses();
@@ -162,6 +177,7 @@ void Capture::write_until_stopped() {
       wait_for_work(kForever_ms);
     }
   }
+  write_trailer();
 }
 
 // Until the loop wakes the writer, the capture ends, or the time is over.
@@ -183,40 +199,47 @@ bool Capture::write_all() {
 // False: the ring is empty.
 bool Capture::write_batch() {
   RecordRing::Record record{};
-  while (encoder_.size() < kCaptureBatchBytes && ring_.next(record)) {
-    encoder_.add(record.wall_ns, record.bytes);
-  }
+  while (encoder_->size() < kCaptureBatchBytes && ring_.next(record)) encoder_->add(record);
   ring_.release();
-  if (encoder_.ends().empty()) return false;
+  if (encoder_->ends().empty()) return false;
   put_out();
-  encoder_.clear();
   return true;
 }
 
 void Capture::write_header() {
-  const Output::Written done = output_.write(encoder_.file_header());
-  header_written_ = done.size == encoder_.file_header().size();
+  const Output::Written done = output_.write(encoder_->file_header());
+  header_written_ = done.size == encoder_->file_header().size();
   if (header_written_) return;
   fail(done.error);
   broken_ = broken_ || !output_.take_back(done.size);
 }
 
+// Only whole, as a file without it is a good one.
+void Capture::write_trailer() {
+  if (!header_written_ || broken_ || output_.out_of_time()) return;
+  const std::vector<uint8_t> trailer = encoder_->file_trailer(closed_wall_ns_, seen_frames_);
+  const Output::Written done = output_.write(trailer);
+  if (done.size < trailer.size()) output_.take_back(done.size);
+}
+
 // Writes the batch. What did not go out whole is lost; the next batch tries again.
 void Capture::put_out() {
-  const std::vector<size_t>& ends = encoder_.ends();
+  const std::vector<size_t>& ends = encoder_->ends();
   if (!header_written_ && !broken_) write_header();
   if (header_written_ && !broken_ && output_.out_of_time()) fail(ETIMEDOUT);
   if (!header_written_ || broken_) {
     unwritten_frames_ += ends.size();
-    return;
+    return encoder_->settle(0);
   }
-  const std::span<const uint8_t> bytes = encoder_.bytes();
-  const Output::Written done = output_.write(bytes);
+  const size_t batch_size = encoder_->size();
+  const Output::Written done = output_.write(encoder_->bytes());
   const auto cut = std::upper_bound(ends.begin(), ends.end(), done.size);
-  written_frames_ += static_cast<uint64_t>(cut - ends.begin());
-  if (done.size == bytes.size()) return;
   const size_t whole_size = cut == ends.begin() ? 0 : *(cut - 1);
-  unwritten_frames_ += static_cast<uint64_t>(ends.end() - cut);
+  const auto whole_count = static_cast<size_t>(cut - ends.begin());
+  written_frames_ += whole_count;
+  unwritten_frames_ += ends.size() - whole_count;
+  encoder_->settle(whole_count);
+  if (done.size == batch_size) return;
   broken_ = !output_.take_back(done.size - whole_size);
   fail(done.error);
 }

@@ -2,15 +2,19 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 #include "netstack/base/clock.h"
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
+#include "netstack/capture/encoder.h"
+#include "netstack/capture/interface_table.h"
 #include "netstack/capture/output.h"
-#include "netstack/capture/pcap_encoder.h"
 #include "netstack/capture/record_ring.h"
 #include "netstack/frame/port.h"
 
@@ -21,9 +25,12 @@ constexpr size_t kCaptureBatchBytes = 1U << 20U;    // written at once, and wake
 constexpr uint64_t kCaptureDelay_ns = 100'000'000;  // until a frame is in the file, at the latest
 constexpr uint64_t kCaptureDrain_ns = kSecond_ns;   // for what is left, when the capture is closed
 
-// Writes every frame it sees to a libpcap savefile, whole, with the wall-clock time in nanoseconds;
-// frames of one burst share their time. Checksums are summed and super-frames cut as on a wire.
-// tcpdump, tshark and Wireshark read it, also while it grows.
+// Writes every frame it sees to a file, whole, with the wall-clock time in nanoseconds; frames of
+// one burst share their time. Checksums are summed and super-frames cut as on a wire. tcpdump,
+// tshark and Wireshark read it, also while it grows.
+//
+// A file named *.pcapng holds more than a pcap: each port is an interface of its own, and a frame
+// with a note of its port's (Port::notes()) has it as its comment.
 //
 // A frame that could not be written is counted, never waited for, and the log says so: once when
 // that begins, once with the total at the end. The file stays valid when its disk is full. All
@@ -31,11 +38,12 @@ constexpr uint64_t kCaptureDrain_ns = kSecond_ns;   // for what is left, when th
 class Capture final : public Mirror {
  public:
   // `path`: a file (emptied), a FIFO that somebody reads, /dev/fd/N, or "-" for standard output.
-  // Throws Error. The clock and log are borrowed for the capture's life.
-  Capture(std::string path, Clock& clock, Log& log);
+  // Throws Error. The clock and log are borrowed for the capture's life. `application` stands in
+  // the file as what wrote it.
+  Capture(std::string path, Clock& clock, Log& log, std::string_view application = "lanyard");
   ~Capture() override;
 
-  void observe(PortId ingress, std::span<const Frame> burst) noexcept override;
+  void observe(const Port& ingress, std::span<const Frame> burst) noexcept override;
 
   // Writes what is left, at most kCaptureDrain_ns long, and says what is missing. Later frames are
   // lost. The destructor does it too.
@@ -46,7 +54,9 @@ class Capture final : public Mirror {
   uint64_t frames_lost() const { return crowded_out_frames_ + unwritten_frames_.load(); }
 
  private:
-  void add_finished(uint64_t now_ns, const Frame& frame);
+  void record(uint64_t wall_ns, const Frame& frame, uint16_t interface, std::string_view comment);
+  void record_finished(uint64_t wall_ns, const Frame& frame, uint16_t interface,
+                       std::string_view comment);
   void start_writer();
   void wake_writer();
   void say_losses();
@@ -57,6 +67,7 @@ class Capture final : public Mirror {
   bool write_all();
   bool write_batch();
   void write_header();
+  void write_trailer();
   void put_out();
   void fail(int error);
 
@@ -64,18 +75,21 @@ class Capture final : public Mirror {
   Clock& clock_;
   Log& log_;
   RecordRing ring_{kCaptureRingBytes};
+  InterfaceTable interfaces_;
   Output output_;
   Fd wake_event_;
 
   // The loop's side.
   bool open_ = true;
   uint64_t woken_at_bytes_ = 0;
-  uint64_t crowded_out_frames_ = 0;  // the ring was full
+  uint64_t crowded_out_frames_ = 0;    // the ring was full
+  std::vector<uint64_t> seen_frames_;  // by interface
+  uint64_t closed_wall_ns_ = 0;        // these two are the writer's once output_ is stopped
   bool said_crowded_ = false;
   bool said_error_ = false;
 
   // The writer's side.
-  PcapEncoder encoder_;
+  std::unique_ptr<Encoder> encoder_;
   bool header_written_ = false;
   bool broken_ = false;  // a record was cut short, or the reader has gone: no more bytes
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,6 +27,11 @@ namespace netstack {
 // descriptor that the user gave us is shared with others (the guest's standard output, say), who
 // would be surprised by O_NONBLOCK; a pipe that polls writable takes PIPE_BUF bytes without
 // blocking, so such a descriptor gets pieces of that size.
+//
+// Two writers of one file would make it unreadable for both. flock(2) keeps them apart: it is taken
+// before the file is emptied, and the kernel gives it back however we end. Children that are
+// started while the capture runs close the descriptor on exec. (A lock file would be left behind by
+// a SIGKILL; a record lock is lost when anything in this process opens and closes the file.)
 //
 // Real time is used for the wait, not an injected clock: it bounds how long the process takes to
 // end.
@@ -66,16 +72,22 @@ Error open_error(int error, const std::string& path) {
 
 }  // namespace
 
+bool is_standard_output(std::string_view path) {
+  return given_descriptor(path) == STDOUT_FILENO;
+}
+
 Output::Output(const std::string& path) : stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (!stop_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
-  if (const auto fd = given_descriptor(path)) {
-    adopt(*fd, path);
+  const auto given = given_descriptor(path);
+  if (given) {
+    adopt(*given, path);
   } else {
     create(path);
   }
   struct stat what {};
   if (::fstat(fd_.get(), &what) != 0) throw open_error(errno, path);
   regular_ = S_ISREG(what.st_mode);
+  if (regular_ && !given) take_over(path);
 }
 
 void Output::adopt(int fd, const std::string& path) {
@@ -93,9 +105,20 @@ void Output::adopt(int fd, const std::string& path) {
 }
 
 void Output::create(const std::string& path) {
-  constexpr int kFlags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
   fd_.reset(::open(path.c_str(), kFlags, 0644));
   if (!fd_) throw open_error(errno, path);
+}
+
+// A file system without locks lets everybody write, as it always has.
+void Output::take_over(const std::string& path) {
+  if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    throw Error(EX_CANTCREAT,
+                fmt::format("cannot write capture {}: another capture is being written to it; "
+                            "choose another file, or end that one first",
+                            path));
+  }
+  if (::ftruncate(fd_.get(), 0) != 0) throw open_error(errno, path);
 }
 
 bool Output::out_of_time() const {

@@ -4,17 +4,23 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "netstack/base/fd.h"
 
 namespace netstack {
 
+// True: a capture of this name goes to our standard output ("-", "/dev/stdout", "/dev/fd/1"), so
+// nobody else may write there.
+bool is_standard_output(std::string_view path);
+
 // Where a capture's bytes go: a file, a FIFO, or a descriptor the user opened ("-" for standard
 // output, /dev/fd/N). Belongs to the writer thread, but for stop().
 class Output {
  public:
-  // Creates or empties a file. Throws Error: no such directory, a directory, no permission, a FIFO
-  // that nobody reads, a terminal.
+  // Creates or empties a file, which is then locked for as long as this lives. Throws Error: no
+  // such directory, a directory, no permission, a FIFO that nobody reads, a terminal, a file that
+  // another capture is being written to.
   explicit Output(const std::string& path);
 
   struct Written {
@@ -40,6 +46,7 @@ class Output {
 
   void adopt(int fd, const std::string& path);
   void create(const std::string& path);
+  void take_over(const std::string& path);
   bool wait_writable();
 
   Fd fd_;

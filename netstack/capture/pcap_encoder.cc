@@ -4,12 +4,8 @@
 
 #include "netstack/base/check.h"
 #include "netstack/base/clock.h"
-#include "netstack/frame/frame.h"
 
 namespace netstack {
-
-static_assert(PcapEncoder::kSnapBytes >= static_cast<int>(kFrameBytesMax),
-              "no frame is cut to fit the file");
 
 PcapEncoder::PcapEncoder()
     : pcap_(::pcap_open_dead_with_tstamp_precision(DLT_EN10MB, kSnapBytes,
@@ -19,7 +15,7 @@ PcapEncoder::PcapEncoder()
   dumper_ = ::pcap_dump_fopen(pcap_, file_);
   check(dumper_ != nullptr && ::pcap_dump_flush(dumper_) == 0, "libpcap writes to memory");
   file_header_.assign(memory_, memory_ + memory_size_);
-  clear();
+  std::rewind(file_);
 }
 
 PcapEncoder::~PcapEncoder() {
@@ -28,13 +24,13 @@ PcapEncoder::~PcapEncoder() {
   std::free(memory_);
 }
 
-void PcapEncoder::add(uint64_t wall_ns, std::span<const uint8_t> frame) {
+void PcapEncoder::add(const RecordRing::Record& record) {
   pcap_pkthdr head{};
-  head.ts.tv_sec = static_cast<time_t>(wall_ns / kSecond_ns);
-  head.ts.tv_usec = static_cast<suseconds_t>(wall_ns % kSecond_ns);  // ns: see the constructor
-  head.caplen = static_cast<bpf_u_int32>(frame.size());
+  head.ts.tv_sec = static_cast<time_t>(record.wall_ns / kSecond_ns);
+  head.ts.tv_usec = static_cast<suseconds_t>(record.wall_ns % kSecond_ns);  // ns: see above
+  head.caplen = static_cast<bpf_u_int32>(record.bytes.size());
   head.len = head.caplen;
-  ::pcap_dump(reinterpret_cast<u_char*>(dumper_), &head, frame.data());
+  ::pcap_dump(reinterpret_cast<u_char*>(dumper_), &head, record.bytes.data());
   ends_.push_back(static_cast<size_t>(::pcap_dump_ftell64(dumper_)));
 }
 
@@ -43,7 +39,7 @@ std::span<const uint8_t> PcapEncoder::bytes() {
   return {reinterpret_cast<const uint8_t*>(memory_), size()};
 }
 
-void PcapEncoder::clear() {
+void PcapEncoder::settle(size_t) {
   std::rewind(file_);
   ends_.clear();
 }

@@ -11,26 +11,37 @@ namespace netstack {
 
 RecordRing::RecordRing(size_t size) : size_(size), memory_(new uint8_t[size]) {
   check(size % kAlignBytes == 0, "the ring holds whole heads");
-  check(size > 2 * (kFrameBytesMax + sizeof(Head)), "the ring holds the longest frame");
+  check(size > 2 * (kFrameBytesMax + kCommentBytesMax + sizeof(Head)),
+        "the ring holds the longest record");
+}
+
+size_t RecordRing::room_for(const Head& head) {
+  const size_t size = sizeof head + head.bytes + head.comment_bytes;
+  return (size + kAlignBytes - 1) / kAlignBytes * kAlignBytes;
 }
 
 void RecordRing::put_head(uint64_t at, const Head& head) {
   std::memcpy(memory_.get() + at % size_, &head, sizeof head);
 }
 
-bool RecordRing::add(uint64_t wall_ns, const Frame& frame) {
-  const size_t need = (sizeof(Head) + frame.bytes + kAlignBytes - 1) / kAlignBytes * kAlignBytes;
+bool RecordRing::add(uint64_t wall_ns, const Frame& frame, uint16_t interface,
+                     std::string_view comment) {
+  comment = comment.substr(0, kCommentBytesMax);
+  const Head head{wall_ns, frame.bytes, interface, static_cast<uint16_t>(comment.size())};
+  const size_t need = room_for(head);
   const size_t until_end = size_ - added_ % size_;
   const size_t skip = need > until_end ? until_end : 0;
   if (added_ + skip + need - drained_seen_ > size_) {
     drained_seen_ = drained_.load(std::memory_order_acquire);
     if (added_ + skip + need - drained_seen_ > size_) return false;
   }
-  if (skip > 0) put_head(added_, {0, 0, 0});
+  if (skip > 0) put_head(added_, {0, 0, 0, 0});
   added_ += skip;
-  put_head(added_, {wall_ns, frame.bytes, 0});
-  const uint32_t copied = copy_frame(frame, memory_.get() + added_ % size_ + sizeof(Head));
+  put_head(added_, head);
+  uint8_t* const bytes = memory_.get() + added_ % size_ + sizeof(Head);
+  const uint32_t copied = copy_frame(frame, bytes);
   check(copied == frame.bytes, "a frame is as long as its parts");
+  if (!comment.empty()) std::memcpy(bytes + copied, comment.data(), comment.size());
   added_ += need;
   return true;
 }
@@ -49,8 +60,12 @@ bool RecordRing::next(Record& record) {
       taken_ += size_ - taken_ % size_;
       continue;
     }
-    record = {head.wall_ns, {memory_.get() + taken_ % size_ + sizeof head, head.bytes}};
-    taken_ += (sizeof head + head.bytes + kAlignBytes - 1) / kAlignBytes * kAlignBytes;
+    const uint8_t* const bytes = memory_.get() + taken_ % size_ + sizeof head;
+    record = {head.wall_ns,
+              head.interface,
+              {bytes, head.bytes},
+              {reinterpret_cast<const char*>(bytes + head.bytes), head.comment_bytes}};
+    taken_ += room_for(head);
     return true;
   }
   return false;

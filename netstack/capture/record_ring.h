@@ -5,35 +5,41 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "netstack/frame/frame.h"
 
 namespace netstack {
 
+constexpr size_t kCommentBytesMax = 4096;  // of one frame; what is longer is cut
+
 // A bounded queue of frame copies from one thread (the loop) to another (the writer), without a
 // lock: each side owns one counter and reads the other's.
 //
-//        drained_                filled_      added_
-//           ▼                       ▼            ▼
-//   ┌───────┬──────┬───────┬────────┬─────┬──────┬─────────┐
-//   │ free  │ head │ bytes │ head … │  not yet   │  free   │
-//   └───────┴──────┴───────┴────────┴─ published ┴─────────┘
-//            └── the writer's ──────┘└─ the loop's ─┘
+//        drained_                          filled_      added_
+//           ▼                                 ▼            ▼
+//   ┌───────┬──────┬───────┬─────────┬────────┬─────┬──────┬─────────┐
+//   │ free  │ head │ bytes │ comment │ head … │  not yet   │  free   │
+//   └───────┴──────┴───────┴─────────┴────────┴─ published ┴─────────┘
+//            └────── the writer's ────────────┘└─ the loop's ─┘
 //
 // A frame is never split: when it does not fit before the end, a head that says so is left there
 // and the frame goes to the start.
 class RecordRing {
  public:
   struct Record {
-    uint64_t wall_ns;
-    std::span<const uint8_t> bytes;  // valid until release()
+    uint64_t wall_ns = 0;
+    uint16_t interface = 0;          // of an InterfaceTable
+    std::span<const uint8_t> bytes;  // valid until release(), as is the comment
+    std::string_view comment;        // UTF-8, cut after kCommentBytesMax; empty: none
   };
 
-  explicit RecordRing(size_t size);  // a multiple of kAlignBytes, above twice kFrameBytesMax
+  explicit RecordRing(size_t size);  // a multiple of kAlignBytes, for two of the longest records
 
   // The loop's side. add() copies the frame and says false when there is no room; publish() shows
   // what was added to the writer and returns how many bytes went through the ring so far.
-  bool add(uint64_t wall_ns, const Frame& frame);
+  bool add(uint64_t wall_ns, const Frame& frame, uint16_t interface = 0,
+           std::string_view comment = {});
   uint64_t publish();
 
   // The writer's side. next() steps through what was published and says false at its end;
@@ -47,10 +53,13 @@ class RecordRing {
   struct Head {
     uint64_t wall_ns;
     uint32_t bytes;  // 0: nothing more before the end of the ring
-    uint32_t padding;
+    uint16_t interface;
+    uint16_t comment_bytes;
   };
+  static_assert(kCommentBytesMax <= UINT16_MAX);
   static_assert(sizeof(Head) == kAlignBytes, "a head fits wherever a record may begin");
 
+  static size_t room_for(const Head& head);
   void put_head(uint64_t at, const Head& head);
 
   size_t size_;

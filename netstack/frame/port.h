@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "netstack/base/counters.h"
 #include "netstack/frame/frame.h"
@@ -10,6 +11,8 @@
 namespace netstack {
 
 using PortId = uint32_t;  // an index: small, reused after a port has left
+
+class Port;
 
 // Takes the frames that ports bring in: the switch, or a test.
 class Sink {
@@ -23,7 +26,16 @@ class Sink {
 class Mirror {
  public:
   virtual ~Mirror() = default;
-  virtual void observe(PortId ingress, std::span<const Frame> burst) noexcept = 0;
+  // May ask `ingress` for its origin() and notes(), which tell of this burst.
+  virtual void observe(const Port& ingress, std::span<const Frame> burst) noexcept = 0;
+};
+
+// What a port has to say about one frame of the burst it is delivering: why the gateway made it.
+// Notes stay with the port, and a mirror that wants them asks; a frame has no room for them, and a
+// list of its own that port and mirror share could fall out of step with the frames.
+struct FrameNote {
+  size_t index;           // of the frame in the burst
+  std::string_view text;  // UTF-8, one line
 };
 
 // Anything attached to a switch: a guest's socket, the gateway, a test's memory.
@@ -54,6 +66,12 @@ class Port {
   PortId id() const { return id_; }
   const std::string& name() const { return name_; }
   const PortCounters& counters() const { return counters_; }
+
+  // For a mirror, and only while this port delivers a burst: whose frames they are (an endpoint's,
+  // when several share a port), and notes on some of them, by ascending index. Both are valid until
+  // the delivery is over.
+  virtual const Port& origin() const noexcept { return *this; }
+  virtual std::span<const FrameNote> notes() const noexcept { return {}; }
 
  protected:
   // Puts frames out and returns how many were taken, counted from the front; the rest is dropped

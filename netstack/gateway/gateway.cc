@@ -299,17 +299,19 @@ bool Gateway::admit_query(const GuestPacket& packet, const Target& target) {
 }
 
 void Gateway::refuse(const GuestPacket& packet, const Target& target, const Reason& reason) {
-  reasons_.say(packet.source, target, reason);
+  const std::string note = reasons_.say(packet.source, target, reason);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
-  answer_error(packet, kIcmpUnreachable, answer.code4, kIcmpv6Unreachable, answer.code6);
+  answer_error(packet, kIcmpUnreachable, answer.code4, kIcmpv6Unreachable, answer.code6, note);
 }
 
 void Gateway::answer_error(const GuestPacket& packet, uint8_t type4, uint8_t code4, uint8_t type6,
-                           uint8_t code6) {
+                           uint8_t code6, std::string_view note) {
   if (!may_answer_with_error(packet.ip)) return;
   const bool v6 = packet.v6();
-  stage_packet(packet.path, make_icmp_error(own_address(v6), packet.source, v6 ? type6 : type4,
-                                            v6 ? code6 : code4, 0, packet.ip));
+  stage_packet(packet.path,
+               make_icmp_error(own_address(v6), packet.source, v6 ? type6 : type4,
+                               v6 ? code6 : code4, 0, packet.ip),
+               note);
 }
 
 // --- out: echo ----------------------------------------------------------------------------------
@@ -334,12 +336,14 @@ void Gateway::on_echo_error(const EchoError& error) {
   }
   const Target target{Protocol::kIcmpEcho, error.destination, 0};
   const Reason reason = reachability_.explain(target, error.errno_value);
-  reasons_.say(error.guest, target, reason);
+  const std::string note = reasons_.say(error.guest, target, reason);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
   const bool v6 = error.guest.v6;
-  stage_packet(error.path, make_icmp_error(own_address(v6), error.guest,
-                                           v6 ? kIcmpv6Unreachable : kIcmpUnreachable,
-                                           v6 ? answer.code6 : answer.code4, 0, error.quoted));
+  stage_packet(
+      error.path,
+      make_icmp_error(own_address(v6), error.guest, v6 ? kIcmpv6Unreachable : kIcmpUnreachable,
+                      v6 ? answer.code6 : answer.code4, 0, error.quoted),
+      note);
 }
 
 // --- out: the engine ----------------------------------------------------------------------------
@@ -353,20 +357,26 @@ void Gateway::on_engine_frame(std::span<const uint8_t> frame, int connect_errno,
 
 // --- to the guests ------------------------------------------------------------------------------
 
-void Gateway::stage_packet(const ReturnPath& path, std::span<const uint8_t> packet) {
+void Gateway::stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
+                           std::string_view note) {
   std::vector<uint8_t> frame(kEthernetHeadBytes);
   path.guest.write(frame.data());
   path.gateway.write(frame.data() + 6);
   const bool v6 = (packet[0] >> 4U) == 6;
   write_u16(&frame[12], v6 ? kEthertypeIpv6 : kEthertypeIpv4);
   frame.insert(frame.end(), packet.begin(), packet.end());
-  stage(frame);
+  stage(frame, note);
   schedule_flush();
 }
 
-void Gateway::stage(std::span<const uint8_t> frame) {
-  if (staged_bytes_.size() + frame.size() > kStagedBytesMax) {
+void Gateway::stage(std::span<const uint8_t> frame, std::string_view note) {
+  const size_t staged = staged_bytes_.size() + staged_text_.size();
+  if (staged + frame.size() + note.size() > kStagedBytesMax) {
     return count_drop(DropReason::kQueueFull);
+  }
+  if (!note.empty()) {
+    staged_notes_.push_back({staged_ends_.size(), staged_text_.size(), note.size()});
+    staged_text_ += note;
   }
   staged_bytes_.insert(staged_bytes_.end(), frame.begin(), frame.end());
   staged_ends_.push_back(static_cast<uint32_t>(staged_bytes_.size()));
@@ -383,18 +393,31 @@ void Gateway::flush() {
   flush_scheduled_ = false;
   engine_.end_tick();
   FrameBatch<kBurstFrames> batch;
+  const auto deliver_batch = [&] {
+    deliver(batch.frames());
+    batch.clear();
+    notes_.clear();
+  };
+  const std::string_view text = staged_text_;
+  auto note = staged_notes_.begin();
   uint32_t start = 0;
-  for (const uint32_t end : staged_ends_) {
-    batch.add(staged_bytes_.data() + start, end - start);
-    start = end;
-    if (batch.full()) {
-      deliver(batch.frames());
-      batch.clear();
+  for (size_t at = 0; at < staged_ends_.size(); ++at) {
+    const bool added = batch.add(staged_bytes_.data() + start, staged_ends_[at] - start);
+    start = staged_ends_[at];
+    if (note != staged_notes_.end() && note->frame == at) {
+      if (added) {
+        notes_.push_back(
+            {batch.frames().size() - 1, text.substr(note->text_start, note->text_size)});
+      }
+      ++note;
     }
+    if (batch.full()) deliver_batch();
   }
-  deliver(batch.frames());
+  deliver_batch();
   staged_bytes_.clear();
   staged_ends_.clear();
+  staged_text_.clear();
+  staged_notes_.clear();
 }
 
 }  // namespace netstack

@@ -5,6 +5,7 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <unordered_map>
 #include <vector>
@@ -55,7 +56,8 @@ class ReasonLog {
   static constexpr size_t kRememberedMax = 4096;  // then the oldest memory goes: lines may repeat
 
   ReasonLog(Log& log, Clock& clock) : log_(log, clock, kLinesMax) {}
-  void say(const IpAddress& guest, const Target& target, const Reason& reason);
+  // Returns the line, said this time or not: the note of the frame that tells the guest.
+  std::string say(const IpAddress& guest, const Target& target, const Reason& reason);
 
  private:
   LogThrottle log_;
@@ -80,6 +82,9 @@ class Gateway final : public Port {
   Gateway(Loop& loop, const GatewayConfig& config, Log& log);  // throws Error
   ~Gateway() override;
 
+  // On each frame that tells a guest what is out of reach: the line of explain_line().
+  std::span<const FrameNote> notes() const noexcept override { return notes_; }
+
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;
 
@@ -99,17 +104,24 @@ class Gateway final : public Port {
   // Answers.
   void refuse(const GuestPacket& packet, const Target& target, const Reason& reason);
   void answer_error(const GuestPacket& packet, uint8_t type4, uint8_t code4, uint8_t type6,
-                    uint8_t code6);
+                    uint8_t code6, std::string_view note = {});
   void on_echo_reply(const EchoReply& reply);
   void on_echo_error(const EchoError& error);
   void on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno);
   bool rework_error(std::span<const uint8_t> frame, int send_errno);
   bool rework_reset(std::span<const uint8_t> frame, int connect_errno);
   Target behind(const Target& target);
-  void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet);
-  void stage(std::span<const uint8_t> frame);
+  void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
+                    std::string_view note = {});
+  void stage(std::span<const uint8_t> frame, std::string_view note = {});
   void schedule_flush();
   void flush();
+
+  struct StagedNote {
+    size_t frame;  // its index in staged_ends_
+    size_t text_start;
+    size_t text_size;  // in staged_text_
+  };
 
   bool is_ours(const Mac& mac) const;
   bool is_ours(const IpAddress& address) const;
@@ -130,6 +142,9 @@ class Gateway final : public Port {
   EchoProxy echo_;
   std::vector<uint8_t> staged_bytes_;
   std::vector<uint32_t> staged_ends_;  // where each staged frame ends
+  std::string staged_text_;            // of all staged notes
+  std::vector<StagedNote> staged_notes_;
+  std::vector<FrameNote> notes_;  // on the burst that is being delivered
   bool flush_scheduled_ = false;
   uint16_t ip_id_ = 0;
   SlirpEngine engine_;  // last: it calls back while it is constructed

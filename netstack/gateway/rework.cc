@@ -106,23 +106,28 @@ bool Gateway::rework_error(std::span<const uint8_t> frame, int send_errno) {
     const int errno_value = engines_own ? send_errno : EHOSTUNREACH;
     if (errno_value == 0) return false;  // nothing is known that the engine did not say
     const Reason reason = reachability_.explain(behind(target), errno_value);
-    reasons_.say(relayed->guest, target, reason);
+    const std::string note = reasons_.say(relayed->guest, target, reason);
     const IcmpAnswer& answer = cause_row(reason.cause).answer;
     stage_packet(relayed->path,
                  make_icmp_error(own_address(v6), relayed->guest, relayed->type,
-                                 v6 ? answer.code6 : answer.code4, 0, relayed->quoted));
+                                 v6 ? answer.code6 : answer.code4, 0, relayed->quoted),
+                 note);
     return true;
   }
   const bool asked_us = is_ours(target.address);
   if (engines_own || (!from_this_host && !asked_us)) return false;
 
+  std::string note;
   if (target.port == kPortDns && is_nameserver(target.address) &&
       relayed->code == (v6 ? kCodePort6 : kCodePort)) {
-    reasons_.say(relayed->guest, target, reachability_.explain(behind(target), ECONNREFUSED));
+    note =
+        reasons_.say(relayed->guest, target, reachability_.explain(behind(target), ECONNREFUSED));
   }
   const IpAddress sender = asked_us ? target.address : own_address(v6);
-  stage_packet(relayed->path, make_icmp_error(sender, relayed->guest, relayed->type, relayed->code,
-                                              relayed->rest, relayed->quoted));
+  stage_packet(relayed->path,
+               make_icmp_error(sender, relayed->guest, relayed->type, relayed->code, relayed->rest,
+                               relayed->quoted),
+               note);
   return true;
 }
 
@@ -173,11 +178,13 @@ bool Gateway::rework_reset(std::span<const uint8_t> frame, int connect_errno) {
 
   const Target target{Protocol::kTcp, server, tcp.destination_port};
   const Reason reason = reachability_.explain(behind(target), connect_errno);
-  reasons_.say(guest, target, reason);
+  const std::string note = reasons_.say(guest, target, reason);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
-  stage_packet(packet->path, make_icmp_error(own_address(guest.v6), guest,
-                                             guest.v6 ? kIcmpv6Unreachable : kIcmpUnreachable,
-                                             guest.v6 ? answer.code6 : answer.code4, 0, syn));
+  stage_packet(packet->path,
+               make_icmp_error(own_address(guest.v6), guest,
+                               guest.v6 ? kIcmpv6Unreachable : kIcmpUnreachable,
+                               guest.v6 ? answer.code6 : answer.code4, 0, syn),
+               note);
   return true;
 }
 

@@ -28,11 +28,13 @@ const std::optional<Reason>& RouteVerdicts::judge_nameservers(uint64_t now_ns) {
   return nameservers_->reason;
 }
 
-void ReasonLog::say(const IpAddress& guest, const Target& target, const Reason& reason) {
+std::string ReasonLog::say(const IpAddress& guest, const Target& target, const Reason& reason) {
   if (said_.size() >= kRememberedMax) said_.clear();
   const bool fresh =
       said_.emplace(guest, target.protocol, target.address, target.port, reason.cause).second;
-  if (fresh) log_.line(explain_line(guest, target, reason));
+  std::string line = explain_line(guest, target, reason);
+  if (fresh) log_.line(line);
+  return line;
 }
 
 }  // namespace netstack

@@ -35,7 +35,7 @@ SharedPort::~SharedPort() {
 }
 
 void SharedPort::plug(Port& endpoint) {
-  endpoint.attach(*this, static_cast<PortId>(endpoints_.size()));
+  endpoint.attach(*this, next_id_++);
   endpoints_.push_back(&endpoint);
 }
 
@@ -62,9 +62,22 @@ PortCounters SharedPort::lifetime() const {
   return sum;
 }
 
-void SharedPort::receive(PortId, std::span<Frame> burst) noexcept {
+void SharedPort::receive(PortId endpoint, std::span<Frame> burst) noexcept {
   if (!link_up_) return count_drop(DropReason::kLinkDown, burst.size());
+  delivers_ = endpoint;
   deliver(burst);
+  delivers_.reset();
+}
+
+const Port& SharedPort::origin() const noexcept {
+  if (!delivers_) return *this;
+  const auto at =
+      std::ranges::find(endpoints_, *delivers_, [](const Port* one) { return one->id(); });
+  return (*at)->origin();
+}
+
+std::span<const FrameNote> SharedPort::notes() const noexcept {
+  return delivers_ ? origin().notes() : std::span<const FrameNote>();
 }
 
 size_t SharedPort::transmit(std::span<const Frame> burst) noexcept {

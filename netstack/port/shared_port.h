@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ class SharedPort final : public Port, public Sink {
 
   void receive(PortId endpoint, std::span<Frame> burst) noexcept override;
 
+  const Port& origin() const noexcept override;  // the endpoint that is delivering
+  std::span<const FrameNote> notes() const noexcept override;
+
  protected:
   size_t transmit(std::span<const Frame> burst) noexcept override;
   DropReason drop_rest_as() const noexcept override { return DropReason::kLinkDown; }
@@ -53,8 +57,10 @@ class SharedPort final : public Port, public Sink {
  private:
   std::vector<Port*> endpoints_;
   bool link_up_ = true;
-  PortCounters departed_;  // sums of endpoints that have left
-  PortCounters baseline_;  // lifetime() at the last reset
+  PortId next_id_ = 0;              // for an endpoint: no two share one
+  std::optional<PortId> delivers_;  // the endpoint that is delivering
+  PortCounters departed_;           // sums of endpoints that have left
+  PortCounters baseline_;           // lifetime() at the last reset
 };
 
 }  // namespace netstack

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <pcap/pcap.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -11,8 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
-#include <filesystem>
 #include <optional>
 #include <random>
 #include <string>
@@ -20,92 +17,11 @@
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "tests/unit/capture_fixture.h"
 
-namespace netstack {
 namespace {
 
-using Bytes = std::vector<uint8_t>;
-
-class MemoryLog final : public Log {
- public:
-  void line(std::string_view text) override { lines.emplace_back(text); }
-  size_t count_of(std::string_view part) const {
-    size_t count = 0;
-    for (const std::string& text : lines) count += text.find(part) != std::string::npos ? 1 : 0;
-    return count;
-  }
-  std::vector<std::string> lines;
-};
-
-struct TemporaryDirectory {
-  TemporaryDirectory() {
-    std::string name = std::filesystem::temp_directory_path() / "lanyard-capture-XXXXXX";
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path); }
-  std::string file(const char* name) const { return path / name; }
-  std::filesystem::path path;
-};
-
-Bytes frame_bytes(size_t size, uint8_t fill) {
-  Bytes bytes(size, fill);
-  bytes[12] = 0x08;  // IPv4: no tag
-  bytes[13] = 0x00;
-  return bytes;
-}
-
-void observe(Capture& capture, const Bytes& bytes) {
-  Frame frame;
-  iovec body;
-  REQUIRE(view_frame(bytes.data(), bytes.size(), frame, body));
-  capture.observe(1, {&frame, 1});
-}
-
-struct Recorded {
-  uint64_t wall_ns;
-  uint32_t wire_size;
-  Bytes bytes;
-};
-
-// Every record of a savefile; fails the test when the file ends in the middle of one.
-std::vector<Recorded> read_savefile(std::FILE* file) {
-  std::string error(PCAP_ERRBUF_SIZE, '\0');
-  pcap_t* pcap =
-      ::pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, error.data());
-  INFO(error);
-  REQUIRE(pcap != nullptr);
-  CHECK(::pcap_datalink(pcap) == DLT_EN10MB);
-  CHECK(::pcap_snapshot(pcap) == 262'144);
-  std::vector<Recorded> records;
-  pcap_pkthdr* head = nullptr;
-  const u_char* data = nullptr;
-  int more = 0;
-  while ((more = ::pcap_next_ex(pcap, &head, &data)) == 1) {
-    records.push_back({static_cast<uint64_t>(head->ts.tv_sec) * kSecond_ns +
-                           static_cast<uint64_t>(head->ts.tv_usec),
-                       head->len, Bytes(data, data + head->caplen)});
-  }
-  CHECK_MESSAGE(more == PCAP_ERROR_BREAK, ::pcap_geterr(pcap));
-  ::pcap_close(pcap);
-  return records;
-}
-
-std::vector<Recorded> read_savefile(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "rb");
-  REQUIRE(file != nullptr);
-  return read_savefile(file);
-}
-
-// Gives up after a while, so that a broken writer fails a check instead of hanging the test.
-template <class Condition>
-bool eventually(Condition condition) {
-  for (int i = 0; i < 1000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
+using namespace tests;
 
 TEST_CASE("frames come back with their bytes, length and nanoseconds") {
   const TemporaryDirectory dir;
@@ -161,7 +77,7 @@ TEST_CASE("a tagged frame in many pieces is recorded whole and in order") {
   {
     Capture capture(dir.file("a.pcap"), clock, log);
     const std::vector<Frame> burst(3, frame);
-    capture.observe(1, burst);
+    capture.observe(NamedPort("port"), burst);
   }
   const auto records = read_savefile(dir.file("a.pcap"));
   REQUIRE(records.size() == 3);
@@ -426,4 +342,3 @@ TEST_CASE("the ring gives back what it took, across its end, until it is full") 
 }
 
 }  // namespace
-}  // namespace netstack

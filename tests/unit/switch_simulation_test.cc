@@ -182,7 +182,7 @@ struct Member {
 };
 
 struct CountingMirror final : netstack::Mirror {
-  void observe(PortId, std::span<const netstack::Frame> burst) noexcept override {
+  void observe(const netstack::Port&, std::span<const netstack::Frame> burst) noexcept override {
     frame_count += burst.size();
   }
   uint64_t frame_count = 0;

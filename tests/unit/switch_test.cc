@@ -86,12 +86,12 @@ struct Lan {
 };
 
 struct RecordingMirror final : netstack::Mirror {
-  void observe(PortId ingress, std::span<const Frame> burst) noexcept override {
+  void observe(const netstack::Port& ingress, std::span<const Frame> burst) noexcept override {
     ++call_count;
     for (const Frame& frame : burst) {
       Bytes bytes(frame.bytes);
       netstack::copy_frame(frame, bytes.data());
-      frames.emplace_back(ingress, std::move(bytes));
+      frames.emplace_back(ingress.id(), std::move(bytes));
       if (witness != nullptr) witness_received_count = witness->received_count();
     }
   }

@@ -15,8 +15,10 @@ void LanOptions::add_to(CLI::App& app) {
          "--hostfwd", forwards,
          "Forward a host port into a guest, for example tcp:127.0.0.1:2222-:22; may be repeated")
       ->type_name("SPEC");
-  app.add_option("--capture", capture,
-                 "Write every frame to this pcap file, whole, as it enters the switch; - is stdout")
+  app.add_option(
+         "--capture", capture,
+         "Write every frame to this file, whole, as it enters the switch: *.pcapng has the "
+         "ports' names and why something was unreachable, other names are pcap; - is stdout")
       ->type_name("FILE")
       ->check([](const std::string& path) {
         return path.empty()
@@ -36,7 +38,12 @@ netstack::GatewayConfig LanOptions::gateway() const {
 
 void LanOptions::start_capture(Lan& lan, netstack::Log& log) const {
   if (capture.empty()) return;
-  lan.mirror_to(std::make_unique<netstack::Capture>(capture, lan.loop().clock(), log));
+  lan.mirror_to(std::make_unique<netstack::Capture>(capture, lan.loop().clock(), log,
+                                                    "lanyard " LANYARD_VERSION));
+}
+
+bool LanOptions::captures_to_stdout() const {
+  return !capture.empty() && netstack::is_standard_output(capture);
 }
 
 }  // namespace tools

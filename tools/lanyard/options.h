@@ -19,6 +19,7 @@ struct LanOptions {
   void add_to(CLI::App& app);
   netstack::GatewayConfig gateway() const;                 // throws Error
   void start_capture(Lan& lan, netstack::Log& log) const;  // if one is wanted; throws Error
+  bool captures_to_stdout() const;                         // then nothing else may be written there
 };
 
 }  // namespace tools
