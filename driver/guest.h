@@ -23,6 +23,7 @@ struct GuestCommand {
   std::string program;                  // the path to execute
   std::vector<std::string> argv;        // argv[0] as the user gave it
   std::vector<netstack::Fd> inherited;  // closed here once the guest has them
+  bool output_to_stderr = false;        // standard output is somebody else's, a capture's say
 };
 
 // A running guest: one child process, and whatever that starts. All of it ends before on_exit is

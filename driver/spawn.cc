@@ -41,10 +41,12 @@ void restore_signals() {
 }
 
 [[noreturn]] void become(const char* program, char* const* argv, char* const* environment,
-                         std::span<const Fd> inherited, pid_t parent, int report) {
+                         std::span<const Fd> inherited, bool output_to_stderr, pid_t parent,
+                         int report) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(EXIT_FAILURE);  // the parent ended before the line above
   for (const Fd& fd : inherited) ::fcntl(fd.get(), F_SETFD, 0);
+  if (output_to_stderr) ::dup2(STDERR_FILENO, STDOUT_FILENO);
   restore_signals();
   ::execve(program, argv, environment);
   const int error = errno;
@@ -65,7 +67,8 @@ int exec_error(int report) {
 }  // namespace
 
 Spawned spawn(const std::string& program, const std::vector<std::string>& argv,
-              const std::vector<std::string>& environment, std::span<const Fd> inherited) {
+              const std::vector<std::string>& environment, std::span<const Fd> inherited,
+              bool output_to_stderr) {
   const std::string tried = "start " + argv.at(0);
   const std::vector<char*> argv_pointers = pointers(argv);
   const std::vector<char*> environment_pointers = pointers(environment);
@@ -77,8 +80,8 @@ Spawned spawn(const std::string& program, const std::vector<std::string>& argv,
   const pid_t pid = ::fork();
   if (pid < 0) throw host_error(errno, tried, "raise `ulimit -u`");
   if (pid == 0) {
-    become(program.c_str(), argv_pointers.data(), environment_pointers.data(), inherited, parent,
-           writing.get());
+    become(program.c_str(), argv_pointers.data(), environment_pointers.data(), inherited,
+           output_to_stderr, parent, writing.get());
   }
   writing.reset();
   if (const int error = exec_error(reading.get()); error != 0) {

@@ -20,8 +20,10 @@ struct Spawned {
 
 // Starts a program in this process group and terminal, with our standard descriptors and those in
 // `inherited`. The kernel kills it when the calling thread ends, so call this from the main thread.
-// `environment`: "NAME=value" words. Throws netstack::Error when the program does not start.
+// `environment`: "NAME=value" words. `output_to_stderr`: its standard output is our standard error.
+// Throws netstack::Error when the program does not start.
 Spawned spawn(const std::string& program, const std::vector<std::string>& argv,
-              const std::vector<std::string>& environment, std::span<const netstack::Fd> inherited);
+              const std::vector<std::string>& environment, std::span<const netstack::Fd> inherited,
+              bool output_to_stderr);
 
 }  // namespace driver

@@ -45,7 +45,7 @@ void drain(RecordRing& ring, std::deque<Stamped>& waiting, PcapEncoder& encoder)
     const Stamped& wanted = waiting.front();
     check(record.wall_ns == wanted.wall_ns, "a frame keeps its time stamp");
     check(std::ranges::equal(record.bytes, wanted.bytes), "a frame comes out as it went in");
-    encoder.add(record.wall_ns, record.bytes);
+    encoder.add(record);
   }
   ring.release();
   check(waiting.empty(), "every frame comes out");
@@ -95,7 +95,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ring.publish();
   drain(ring, waiting, encoder);
 
-  Bytes file = encoder.file_header();
+  const auto header = encoder.file_header();
+  Bytes file(header.begin(), header.end());
   const auto records = encoder.bytes();
   file.insert(file.end(), records.begin(), records.end());
   check(encoder.ends().size() == taken_count, "every frame has its record");

@@ -76,6 +76,7 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
 
   Lan lan(loop, log);
   PluggedGuest plugged = plug_guest_in(guest_command, plug_options(options), log);
+  plugged.command.output_to_stderr = options.lan.captures_to_stdout();
   const auto door = wire(plugged, lan, log);
   // Last, so that a command that cannot be run leaves no empty file.
   options.lan.start_capture(lan, log);
