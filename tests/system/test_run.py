@@ -186,6 +186,15 @@ class RunTest(unittest.TestCase):
         self.assertIn(part, err)
         return status
 
+    def test_a_capture_on_stdout_has_it_alone(self):
+        command = [LANYARD, "run", "--capture", "-", "--", self.script("echo hello")]
+        out = subprocess.run(command, cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
+                             capture_output=True, timeout=PATIENCE_S)
+        self.assertEqual(0, out.returncode, out.stderr)
+        self.assertEqual(bytes.fromhex("4d3cb2a1"), out.stdout[:4], "a pcap with nanoseconds")
+        self.assertEqual(24, len(out.stdout), "and nothing else")
+        self.assertIn(b"hello\n", out.stderr)
+
     def test_missing_qemu(self):
         self.environment["PATH"] = self.work
         capture = os.path.join(self.work, "a.pcap")
