@@ -55,6 +55,7 @@
             pkgs.cli11
             pkgs.fmt
             pkgs.glib # libslirp's pkg-config file names it
+            pkgs.ldns
             pkgs.libmicrohttpd
             pkgs.libmnl
             pkgs.libpcap

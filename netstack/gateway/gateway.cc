@@ -6,6 +6,7 @@
 
 #include "netstack/base/check.h"
 #include "netstack/wire/bytes.h"
+#include "netstack/wire/dhcpv6.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
@@ -18,7 +19,6 @@ namespace netstack {
 namespace {
 
 constexpr uint16_t kPortTftp = 69;
-constexpr uint16_t kPortDhcpv6Server = 547;
 constexpr uint8_t kCodeProtocolUnreachable = 2;  // RFC 792
 constexpr uint8_t kCodePortUnreachable = 3;      // RFC 792
 constexpr uint8_t kCodePortUnreachable6 = 4;     // RFC 4443 §3.1
@@ -52,10 +52,19 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
       network_(config.network),
       leasing_(config.dhcp),
       gateway4_(config.network.gateway()),
+      reachability_({.resolv_conf = config.resolv_conf}),
       verdicts_(reachability_),
       reasons_(log, loop.clock()),
       echo_(loop, {.on_reply = [this](const EchoReply& reply) { on_echo_reply(reply); },
                    .on_error = [this](const EchoError& error) { on_echo_error(error); }}),
+      names_(loop, config, engine_mac(gateway4_), engine_mac(gateway6_), log,
+             {.send = [this](const ReturnPath& path,
+                             std::span<const uint8_t> packet) { stage_packet(path, packet); },
+              .drop = [this](DropReason reason) { count_drop(reason); },
+              .on_failure =
+                  [this](const DnsClient& client, const DnsFailure& failure) {
+                    return on_query_failure(client, failure);
+                  }}),
       engine_(
           loop, config, log,
           [this](std::span<const uint8_t> frame, int connect_errno, int send_errno) {
@@ -225,7 +234,23 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (!tcp) return count_drop(DropReason::kMalformed);
   const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
   const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
-  if (opening && !admit(packet, target)) return;
+  if (opening && (!admit(packet, target) || !admit_query(packet, target))) return;
+  if (target.port == kPortDns && is_nameserver(target.address)) {
+    if (!names_.redirect(packet, opening) && opening) {  // the host gives no socket for it
+      count_drop(DropReason::kLimit);
+      return answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
+                          kCodePortUnreachable6);
+    }
+    const auto redirected = parse_guest_packet(frame);
+    check(redirected.has_value(), "a packet that was whole stays whole");
+    return input_tcp(*redirected, frame);
+  }
+  input_tcp(packet, frame);
+}
+
+void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
+  const auto tcp = parse_tcp(packet.transport);
+  check(tcp.has_value(), "only TCP that was parsed goes on");
   if (!admit_sequence(packet, *tcp)) return count_drop(DropReason::kSequence);
   clear_urgent(packet.transport);
   engine_.input(frame.first(kEthernetHeadBytes + packet.ip.size()));  // it takes padding for data
@@ -233,10 +258,9 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
 
 void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (packet.transport.size() < kUdpHeadBytes) return count_drop(DropReason::kMalformed);
+  if (names_.take(packet)) return;
   const Target target{Protocol::kUdp, packet.destination, read_u16(&packet.transport[2])};
-  if (target.address.is_multicast() || network_.is_broadcast(target.address)) {
-    return engine_.input(frame);  // DHCP: concerns_us() let nothing else pass
-  }
+  if (target.address.is_multicast() || network_.is_broadcast(target.address)) return;
   if (is_ours(target.address) && target.port == kPortTftp) {  // there is no TFTP server here
     return answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
                         kCodePortUnreachable6);
@@ -284,17 +308,11 @@ bool Gateway::admit_sequence(const GuestPacket& packet, const Tcp& tcp) {
   return sequences_.answer();
 }
 
-// The DNS address stands for the host's nameserver and for nothing else.
+// The DNS address serves names and nothing else.
 bool Gateway::admit_query(const GuestPacket& packet, const Target& target) {
-  if (!is_nameserver(target.address)) return true;
-  if (target.port != kPortDns) {
-    answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
-                 kCodePortUnreachable6);
-    return false;
-  }
-  const auto& reason = verdicts_.judge_nameservers(loop_.clock().monotonic_ns());
-  if (!reason) return true;
-  refuse(packet, target, *reason);
+  if (!is_nameserver(target.address) || target.port == kPortDns) return true;
+  answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
+               kCodePortUnreachable6);
   return false;
 }
 
@@ -350,6 +368,7 @@ void Gateway::on_echo_error(const EchoError& error) {
 
 void Gateway::on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno) {
   sequences_.observe(frame);
+  frame = names_.reword(frame);
   if (connect_errno != 0 && rework_reset(frame, connect_errno)) return;
   if (rework_error(frame, send_errno)) return;
   stage(frame);

@@ -17,6 +17,7 @@
 #include "netstack/gateway/fragments.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_packet.h"
+#include "netstack/gateway/name_service.h"
 #include "netstack/gateway/reachability.h"
 #include "netstack/gateway/sequence_guard.h"
 #include "netstack/gateway/slirp_engine.h"
@@ -56,8 +57,10 @@ class ReasonLog {
   static constexpr size_t kRememberedMax = 4096;  // then the oldest memory goes: lines may repeat
 
   ReasonLog(Log& log, Clock& clock) : log_(log, clock, kLinesMax) {}
-  // Returns the line, said this time or not: the note of the frame that tells the guest.
-  std::string say(const IpAddress& guest, const Target& target, const Reason& reason);
+  // Returns the line, said this time or not: the note of the frame that tells the guest. `told` is
+  // what the guest gets where that is not the reason's own ICMP error.
+  std::string say(const IpAddress& guest, const Target& target, const Reason& reason,
+                  std::string_view told = {});
 
  private:
   LogThrottle log_;
@@ -67,9 +70,10 @@ class ReasonLog {
 // The guests' way out: a port of the switch behind which lie DHCP, DNS and the host's network.
 //
 //   switch ─► transmit ─┬─ ICMP echo to elsewhere ───► EchoProxy ─► ping sockets
+//                       ├─ DHCP, DNS ────────────────► NameService ─► nameservers
 //                       ├─ no route, TTL used up, … ─► ICMP error, and a line that says why
 //                       └─ everything else ──────────► SlirpEngine ─► host sockets
-//   switch ◄─ deliver, once per tick ◄── staged frames of all three
+//   switch ◄─ deliver, once per tick ◄── staged frames of all four
 //
 // The gateway looks at every packet before libslirp does, so that libslirp never meets what it
 // handles badly: external ICMP, urgent data, TCP in fragments, TFTP, tags, destinations without a
@@ -84,6 +88,7 @@ class Gateway final : public Port {
 
   // On each frame that tells a guest what is out of reach: the line of explain_line().
   std::span<const FrameNote> notes() const noexcept override { return notes_; }
+  const NameService& names() const { return names_; }
 
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;
@@ -95,6 +100,7 @@ class Gateway final : public Port {
   void take_icmp(const GuestPacket& packet, std::span<uint8_t> frame);
   void take_fragment(const GuestPacket& packet);
   void take_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
+  void input_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
   void take_udp(const GuestPacket& packet, std::span<uint8_t> frame);
   void request_echo(const GuestPacket& packet);
   bool admit(const GuestPacket& packet, const Target& target);  // false: answered already
@@ -107,10 +113,11 @@ class Gateway final : public Port {
                     uint8_t code6, std::string_view note = {});
   void on_echo_reply(const EchoReply& reply);
   void on_echo_error(const EchoError& error);
+  bool on_query_failure(const DnsClient& client, const DnsFailure& failure);
+  Reason explain_query(const DnsFailure& failure);
   void on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno);
   bool rework_error(std::span<const uint8_t> frame, int send_errno);
   bool rework_reset(std::span<const uint8_t> frame, int connect_errno);
-  Target behind(const Target& target);
   void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
                     std::string_view note = {});
   void stage(std::span<const uint8_t> frame, std::string_view note = {});
@@ -140,6 +147,7 @@ class Gateway final : public Port {
   Reassembler reassembler_;
   SequenceGuard sequences_;
   EchoProxy echo_;
+  NameService names_;
   std::vector<uint8_t> staged_bytes_;
   std::vector<uint32_t> staged_ends_;  // where each staged frame ends
   std::string staged_text_;            // of all staged notes

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "netstack/gateway/names_config.h"
 #include "netstack/gateway/reason.h"
 #include "netstack/wire/ip_address.h"
 
@@ -14,13 +15,14 @@ namespace netstack {
 // The guests' networks. IPv4, with the default 10.0.2.0/24:
 //
 //   10.0.2.2   gateway; stands for the host's loopback
-//   10.0.2.3   DNS; stands for the first nameserver of resolv.conf
-//   10.0.2.15  first lease, 16 of them
+//   10.0.2.3   DNS: names of the LAN, and those the nameservers of resolv.conf know
+//   10.0.2.15  first lease; the others follow up to 10.0.2.254, and what is below is left to
+//              addresses set by hand
 //
 // The three host numbers can be chosen. IPv6 is fec0::/64 with gateway fec0::2 and DNS fec0::3, as
 // QEMU's own user network has it.
 struct GatewayNetwork {
-  static constexpr uint32_t kLeases_count = 16;  // libslirp's
+  static constexpr uint32_t kLeases_count = 16;  // at least; QEMU and slirpvde have that many
 
   IpAddress network = IpAddress::v4(0x0a000200);
   uint8_t prefix_bits = 24;
@@ -77,8 +79,12 @@ struct GatewayConfig {
   bool dhcp = true;  // lease addresses
   bool ipv6 = true;  // be an IPv6 router too, and announce it
   std::vector<HostForward> forwards;
+  NamesConfig names;
+  std::string resolv_conf =
+      "/etc/resolv.conf";  // names the host's nameservers; read when it changes
 
   void check_forwards() const;  // throws Error when one leads out of the network
+  void check_names() const;     // throws Error when a static lease or the search list cannot be
 };
 
 }  // namespace netstack

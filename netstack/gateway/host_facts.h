@@ -90,7 +90,7 @@ struct HostSources {
   std::string resolv_conf = "/etc/resolv.conf";
   std::string ping_group_range = "/proc/sys/net/ipv4/ping_group_range";
   std::string gid_map = "/proc/self/gid_map";
-  std::function<const char*(const char*)> environment;  // empty: getenv()
+  std::function<const char*(const char*)> environment = {};  // empty: getenv()
 };
 
 // Addresses that stand for "the Internet". Only routes to them are looked up: nothing is sent.

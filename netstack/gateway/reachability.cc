@@ -79,9 +79,11 @@ HostFacts Reachability::facts(const IpAddress& destination) {
   return impl_->facts(destination);
 }
 
-std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason) {
+std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason,
+                         std::string_view told) {
   const CauseRow& row = cause_row(reason.cause);
-  const std::string_view phrase = target.address.v6 ? row.answer.phrase6 : row.answer.phrase4;
+  std::string_view phrase = target.address.v6 ? row.answer.phrase6 : row.answer.phrase4;
+  if (!told.empty()) phrase = told;
   std::string line = fmt::format("{} → {}: {}: {}. The guest is told \"{}\".", to_string(guest),
                                  to_string(target), row.title, reason.fact, phrase);
   if (!reason.cure.empty()) line += fmt::format(" Try: {}.", reason.cure);

@@ -2,6 +2,8 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "netstack/gateway/host_facts.h"
 #include "netstack/gateway/reason.h"
@@ -42,7 +44,9 @@ class Reachability {
 };
 
 // "10.0.2.15 → 8.8.8.8 icmp echo: no route: <fact>. The guest is told "Destination Net
-// Unreachable". Try: <cure>." — the one line of the log.
-std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason);
+// Unreachable". Try: <cure>." — the one line of the log. `told` stands for the ICMP error's phrase
+// where the guest gets another answer.
+std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason,
+                         std::string_view told = {});
 
 }  // namespace netstack

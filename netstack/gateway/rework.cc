@@ -26,10 +26,8 @@ namespace {
 
 constexpr uint8_t kCodeNet = 0;  // RFC 792, of type 3
 constexpr uint8_t kCodeHost = 1;
-constexpr uint8_t kCodePort = 3;
 constexpr uint8_t kCodeNoRoute6 = 0;  // RFC 4443 §3.1
 constexpr uint8_t kCodeAddress6 = 3;
-constexpr uint8_t kCodePort6 = 4;
 
 // An ICMP error on its way to a guest, and the packet of the guest's it quotes.
 struct Relayed {
@@ -105,7 +103,7 @@ bool Gateway::rework_error(std::span<const uint8_t> frame, int send_errno) {
   if ((engines_own || from_this_host) && says_no_way(*relayed)) {
     const int errno_value = engines_own ? send_errno : EHOSTUNREACH;
     if (errno_value == 0) return false;  // nothing is known that the engine did not say
-    const Reason reason = reachability_.explain(behind(target), errno_value);
+    const Reason reason = reachability_.explain(target, errno_value);
     const std::string note = reasons_.say(relayed->guest, target, reason);
     const IcmpAnswer& answer = cause_row(reason.cause).answer;
     stage_packet(relayed->path,
@@ -117,27 +115,10 @@ bool Gateway::rework_error(std::span<const uint8_t> frame, int send_errno) {
   const bool asked_us = is_ours(target.address);
   if (engines_own || (!from_this_host && !asked_us)) return false;
 
-  std::string note;
-  if (target.port == kPortDns && is_nameserver(target.address) &&
-      relayed->code == (v6 ? kCodePort6 : kCodePort)) {
-    note =
-        reasons_.say(relayed->guest, target, reachability_.explain(behind(target), ECONNREFUSED));
-  }
   const IpAddress sender = asked_us ? target.address : own_address(v6);
-  stage_packet(relayed->path,
-               make_icmp_error(sender, relayed->guest, relayed->type, relayed->code, relayed->rest,
-                               relayed->quoted),
-               note);
+  stage_packet(relayed->path, make_icmp_error(sender, relayed->guest, relayed->type, relayed->code,
+                                              relayed->rest, relayed->quoted));
   return true;
-}
-
-// What stands behind a gateway address that a guest asked: libslirp puts the question to the first
-// nameserver of resolv.conf.
-Target Gateway::behind(const Target& target) {
-  if (target.port != kPortDns || !is_nameserver(target.address)) return target;
-  const HostFacts facts = reachability_.facts(target.address);
-  if (facts.resolver.nameservers.empty()) return target;
-  return {target.protocol, facts.resolver.nameservers.front().address, target.port};
 }
 
 // A RST that stands for a connect that failed with `connect_errno`. True: replaced.
@@ -177,7 +158,7 @@ bool Gateway::rework_reset(std::span<const uint8_t> frame, int connect_errno) {
   write_tcp(tcp, syn.data() + at);
 
   const Target target{Protocol::kTcp, server, tcp.destination_port};
-  const Reason reason = reachability_.explain(behind(target), connect_errno);
+  const Reason reason = reachability_.explain(target, connect_errno);
   const std::string note = reasons_.say(guest, target, reason);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
   stage_packet(packet->path,

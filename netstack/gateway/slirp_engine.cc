@@ -135,7 +135,10 @@ SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, Fram
   slirp.vhost = to_in_addr(network.gateway());
   slirp.vnameserver = to_in_addr(network.nameserver());
   slirp.vdhcp_start = to_in_addr(network.first_lease());
-  slirp.disable_dhcp = !config.dhcp;
+  slirp.disable_dhcp = true;  // the gateway has its own DHCP and DNS
+  slirp.disable_dns = true;
+  slirp.if_mtu = config.names.mtu;
+  slirp.if_mru = config.names.mtu;
   slirp.in6_enabled = config.ipv6;
   slirp.vprefix_addr6 = to_in6_addr(GatewayNetwork::prefix6());
   slirp.vprefix_len = GatewayNetwork::kPrefix6Bits;

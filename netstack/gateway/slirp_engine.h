@@ -17,7 +17,7 @@ struct Slirp;
 
 namespace netstack {
 
-// The NAT engine: libslirp carries TCP, UDP, DHCP, ARP, NDP and local echo between guests' frames
+// The NAT engine: libslirp carries TCP, UDP, ARP, NDP and local echo between guests' frames
 // and host sockets. What must not reach it, the gateway keeps away (see gateway.cc).
 //
 //   guest frame ─► input() ─► libslirp ─► host sockets

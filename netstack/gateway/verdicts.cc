@@ -28,11 +28,12 @@ const std::optional<Reason>& RouteVerdicts::judge_nameservers(uint64_t now_ns) {
   return nameservers_->reason;
 }
 
-std::string ReasonLog::say(const IpAddress& guest, const Target& target, const Reason& reason) {
+std::string ReasonLog::say(const IpAddress& guest, const Target& target, const Reason& reason,
+                           std::string_view told) {
   if (said_.size() >= kRememberedMax) said_.clear();
   const bool fresh =
       said_.emplace(guest, target.protocol, target.address, target.port, reason.cause).second;
-  std::string line = explain_line(guest, target, reason);
+  std::string line = explain_line(guest, target, reason, told);
   if (fresh) log_.line(line);
   return line;
 }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 
+#include "netstack/base/check.h"
 #include "netstack/wire/bytes.h"
 
 namespace netstack {
@@ -20,8 +21,9 @@ namespace {
 constexpr uint16_t kFlagResponse = 0x8000;
 constexpr uint16_t kFlagTruncated = 0x0200;
 constexpr uint16_t kFlagRecursionDesired = 0x0100;
+constexpr uint16_t kFlagRecursionAvailable = 0x0080;
+constexpr uint16_t kFlagsEchoed = 0x7910;  // opcode, RD, CD: RFC 1035 §4.1.1, RFC 4035 §3.2.2
 constexpr uint16_t kRcodeMask = 0x000f;
-constexpr uint16_t kClassInternet = 1;
 constexpr uint8_t kPointerBits = 0xc0;    // §4.1.4
 constexpr size_t kQuestionTailBytes = 4;  // type, class
 constexpr size_t kRecordTailBytes = 10;   // type, class, ttl, data length
@@ -43,6 +45,18 @@ std::optional<size_t> skip_name(std::span<const uint8_t> message, size_t at) {
     }
     if (length > kDnsLabelBytesMax) return std::nullopt;
     at += size_t{1} + length;
+    if (length == 0) return at;
+  }
+  return std::nullopt;
+}
+
+// The same for a name that must not be compressed and has a limited length, as in a question.
+std::optional<size_t> skip_plain_name(std::span<const uint8_t> message, size_t at) {
+  const size_t start = at;
+  while (at < message.size() && message[at] <= kDnsLabelBytesMax) {
+    const uint8_t length = message[at];
+    at += size_t{1} + length;
+    if (at - start > kDnsNameBytesMax) return std::nullopt;
     if (length == 0) return at;
   }
   return std::nullopt;
@@ -84,16 +98,17 @@ std::optional<size_t> read_record(std::span<const uint8_t> message, size_t at, D
   const size_t data_bytes = read_u16(&message[*tail + 8]);
   const size_t data = *tail + kRecordTailBytes;
   if (message.size() - data < data_bytes) return std::nullopt;
-  if (record_class == kClassInternet) {
+  if (record_class == kDnsClassInternet) {
     take_address(type, message.subspan(data, data_bytes), dns.addresses);
   }
   return data + data_bytes;
 }
 
-// Appends the labels of `name` as they go on the wire.
-bool append_name(std::string_view name, std::vector<uint8_t>& out) {
+}  // namespace
+
+bool append_dns_name(std::string_view name, std::vector<uint8_t>& out) {
   const size_t start = out.size();
-  if (name.ends_with('.')) name.remove_suffix(1);
+  if (name.ends_with('.')) name.remove_suffix(1);  // "." becomes empty: the root
   while (!name.empty()) {
     const std::string_view label = name.substr(0, name.find('.'));
     if (label.empty() || label.size() > kDnsLabelBytesMax) return false;
@@ -106,8 +121,6 @@ bool append_name(std::string_view name, std::vector<uint8_t>& out) {
   return out.size() - start <= kDnsNameBytesMax;
 }
 
-}  // namespace
-
 std::optional<std::vector<uint8_t>> make_dns_query(std::string_view name, DnsType type,
                                                    uint16_t id) {
   if (name.empty()) return std::nullopt;
@@ -115,10 +128,10 @@ std::optional<std::vector<uint8_t>> make_dns_query(std::string_view name, DnsTyp
   write_u16(&out[0], id);
   write_u16(&out[2], kFlagRecursionDesired);
   write_u16(&out[4], 1);  // questions
-  if (!append_name(name, out)) return std::nullopt;
+  if (!append_dns_name(name, out)) return std::nullopt;
   out.resize(out.size() + kQuestionTailBytes);
   write_u16(&out[out.size() - 4], static_cast<uint16_t>(type));
-  write_u16(&out[out.size() - 2], kClassInternet);
+  write_u16(&out[out.size() - 2], kDnsClassInternet);
   return out;
 }
 
@@ -145,6 +158,41 @@ std::optional<Dns> parse_dns(std::span<const uint8_t> message) {
     if (!at) return dns.truncated ? std::optional(dns) : std::nullopt;
   }
   return dns;
+}
+
+std::optional<std::span<const uint8_t>> dns_question(std::span<const uint8_t> message) {
+  if (message.size() < kDnsHeadBytes || read_u16(&message[4]) != 1) return std::nullopt;
+  const std::optional<size_t> tail = skip_plain_name(message, kDnsHeadBytes);
+  if (!tail || message.size() - *tail < kQuestionTailBytes) return std::nullopt;
+  return message.first(*tail + kQuestionTailBytes);
+}
+
+bool same_dns_question(std::span<const uint8_t> one, std::span<const uint8_t> other) {
+  const auto lower = [](uint8_t byte) {  // length bytes are below 'A', so they stay what they are
+    return byte >= 'A' && byte <= 'Z' ? static_cast<uint8_t>(byte + 0x20) : byte;
+  };
+  if (one.size() != other.size() || one.size() < kDnsHeadBytes + kQuestionTailBytes) return false;
+  const size_t tail = one.size() - kQuestionTailBytes;
+  return std::equal(one.begin() + kDnsHeadBytes, one.begin() + static_cast<ptrdiff_t>(tail),
+                    other.begin() + kDnsHeadBytes,
+                    [&](uint8_t a, uint8_t b) { return lower(a) == lower(b); }) &&
+         std::equal(one.begin() + static_cast<ptrdiff_t>(tail), one.end(),
+                    other.begin() + static_cast<ptrdiff_t>(tail));
+}
+
+std::vector<uint8_t> make_dns_refusal(std::span<const uint8_t> query, uint8_t rcode,
+                                      bool truncated) {
+  check(query.size() >= kDnsHeadBytes, "an answer has a header");
+  const auto question = dns_question(query);
+  const auto kept = question.value_or(query.first(kDnsHeadBytes));
+  std::vector<uint8_t> out(kept.begin(), kept.end());
+  const auto asked = static_cast<uint16_t>(read_u16(&query[2]) & kFlagsEchoed);
+  write_u16(&out[2],
+            static_cast<uint16_t>(asked | kFlagResponse | kFlagRecursionAvailable |
+                                  (truncated ? kFlagTruncated : 0U) | (rcode & kRcodeMask)));
+  write_u16(&out[4], question ? 1 : 0);
+  std::fill(out.begin() + 6, out.begin() + kDnsHeadBytes, uint8_t{0});
+  return out;
 }
 
 std::string_view dns_rcode_name(uint8_t rcode) {

@@ -14,6 +14,7 @@ namespace netstack {
 
 // Record types, RFC 1035 §3.2.2 and RFC 3596 §2.1.
 enum class DnsType : uint16_t { kA = 1, kAaaa = 28 };
+constexpr uint16_t kDnsClassInternet = 1;
 
 constexpr size_t kDnsHeadBytes = 12;
 constexpr size_t kDnsLabelBytesMax = 63;     // RFC 1035 §2.3.4
@@ -23,8 +24,10 @@ constexpr unsigned kDnsRecordCountMax = 64;  // answers looked at in one respons
 
 // Response codes, RFC 1035 §4.1.1.
 constexpr uint8_t kDnsNoError = 0;
+constexpr uint8_t kDnsFormatError = 1;
 constexpr uint8_t kDnsServerFailure = 2;
 constexpr uint8_t kDnsNameError = 3;  // NXDOMAIN
+constexpr uint8_t kDnsNotImplemented = 4;
 constexpr uint8_t kDnsRefused = 5;
 
 // A DNS message, RFC 1035 §4.1: header, the question, and the addresses among the answers.
@@ -46,6 +49,24 @@ std::optional<std::vector<uint8_t>> make_dns_query(std::string_view name, DnsTyp
 // Nothing: cut short, not exactly one question, a question's name that is overlong or compressed, a
 // name or record that leaves the message. Of a truncated response what is whole is kept.
 std::optional<Dns> parse_dns(std::span<const uint8_t> message);
+
+// Appends the labels of `name` as they go on the wire, "." as the root. False: an empty or overlong
+// label, or an overlong name; what has been appended then is of no use. Escapes are not read.
+bool append_dns_name(std::string_view name, std::vector<uint8_t>& out);
+
+// Header and question of a message, the first part of any answer to it. Nothing: cut short, not
+// exactly one question, or a name that is overlong or compressed.
+std::optional<std::span<const uint8_t>> dns_question(std::span<const uint8_t> message);
+
+// Whether two messages ask the same: name (in either case), type and class. Both views come from
+// dns_question().
+bool same_dns_question(std::span<const uint8_t> one, std::span<const uint8_t> other);
+
+// An answer without records: the question of `query`, its id, and a response code. `truncated` says
+// that there is more by TCP (RFC 7766). Without a question that can be read, the header alone.
+// `query` holds at least kDnsHeadBytes.
+std::vector<uint8_t> make_dns_refusal(std::span<const uint8_t> query, uint8_t rcode,
+                                      bool truncated = false);
 
 std::string_view dns_rcode_name(uint8_t rcode);  // "NXDOMAIN"; "an unknown code" beyond the table
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "netstack/wire/pseudo_header.h"
 
@@ -28,5 +29,14 @@ struct Udp {
 std::optional<Udp> parse_udp(std::span<const uint8_t> segment);
 
 void write_udp(const Udp& udp, uint8_t* out);  // the header alone, checksum as given
+
+// A whole IP packet of the addresses' family around `payload`, which is at most 65507 bytes.
+std::vector<uint8_t> make_udp_packet(const IpAddress& source, uint16_t source_port,
+                                     const IpAddress& destination, uint16_t destination_port,
+                                     std::span<const uint8_t> payload, uint8_t ttl = 64);
+
+// Whether the checksum of a datagram that parse_udp() took is right, or left out where it may be.
+bool udp_checksum_valid(const IpAddress& source, const IpAddress& destination,
+                        std::span<const uint8_t> segment);
 
 }  // namespace netstack

@@ -36,6 +36,7 @@ let
       "gbenchmark"
       "glib"
       "iproute2"
+      "ldns"
       "libmicrohttpd"
       "libmnl"
       "libpcap"

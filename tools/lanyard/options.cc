@@ -15,6 +15,7 @@ void LanOptions::add_to(CLI::App& app) {
          "--hostfwd", forwards,
          "Forward a host port into a guest, for example tcp:127.0.0.1:2222-:22; may be repeated")
       ->type_name("SPEC");
+  add_names_to(app);
   app.add_option(
          "--capture", capture,
          "Write every frame to this file, whole, as it enters the switch: *.pcapng has the "
@@ -27,12 +28,60 @@ void LanOptions::add_to(CLI::App& app) {
       });
 }
 
+void LanOptions::add_names_to(CLI::App& app) {
+  app.add_option("--host", hosts,
+                 "A name the gateway's DNS answers, for example db=10.0.2.20; may be repeated")
+      ->type_name("NAME=ADDRESS");
+  app.add_option("--lease", leases,
+                 "The address one guest always gets, for example 52:54:00:12:34:56=10.0.2.9; may "
+                 "be repeated")
+      ->type_name("MAC=ADDRESS");
+  app.add_option("--domain", domain,
+                 "The guests' domain, whose names the gateway knows (default lan); empty for none")
+      ->type_name("NAME");
+  app.add_option("--search", search, "A search domain behind it; may be repeated")
+      ->type_name("DOMAIN");
+  app.add_option("--zone", zones,
+                 "Ask another server for names that end so, for example corp.example=192.0.2.53 or "
+                 "consul=127.0.0.1:8600; may be repeated")
+      ->type_name("SUFFIX=SERVER");
+  app.add_option("--mtu", mtu, "The MTU guests are told, 576 to 65521 (default: not told, 1500)")
+      ->type_name("BYTES");
+}
+
+std::string LanOptions::gateway_options() const {
+  std::string given;
+  const auto add = [&](bool is_given, std::string_view name) {
+    if (is_given) given += given.empty() ? std::string(name) : ", " + std::string(name);
+  };
+  add(!net.empty(), "--net");
+  add(!forwards.empty(), "--hostfwd");
+  add(!hosts.empty(), "--host");
+  add(!leases.empty(), "--lease");
+  add(domain != netstack::NamesConfig{}.domain, "--domain");
+  add(!search.empty(), "--search");
+  add(!zones.empty(), "--zone");
+  add(!mtu.empty(), "--mtu");
+  return given;
+}
+
 netstack::GatewayConfig LanOptions::gateway() const {
   netstack::GatewayConfig config;
   if (!net.empty()) config.network = netstack::GatewayNetwork::parse(net);
   for (const std::string& forward : forwards) {
     config.forwards.push_back(netstack::HostForward::parse(forward));
   }
+  using netstack::NamesConfig;
+  NamesConfig& names = config.names;
+  names.domain = NamesConfig::parse_domain(domain);
+  for (const auto& text : search) {
+    names.search.push_back(NamesConfig::parse_domain(text, "--search"));
+  }
+  for (const auto& text : hosts) names.hosts.push_back(netstack::HostEntry::parse(text));
+  for (const auto& text : leases) names.leases.push_back(netstack::StaticLease::parse(text));
+  for (const auto& text : zones) names.zones.push_back(netstack::DnsZone::parse(text));
+  if (!mtu.empty()) names.mtu = NamesConfig::parse_mtu(mtu);
+  config.check_names();
   return config;
 }
 

@@ -14,12 +14,23 @@ namespace tools {
 struct LanOptions {
   std::string net;
   std::vector<std::string> forwards;
+  std::vector<std::string> hosts;
+  std::vector<std::string> leases;
+  std::string domain = "lan";
+  std::vector<std::string> search;
+  std::vector<std::string> zones;
+  std::string mtu;
   std::string capture;
 
   void add_to(CLI::App& app);
+  // The options that only a gateway has a use for, as far as they were given: "--net, --host".
+  std::string gateway_options() const;
   netstack::GatewayConfig gateway() const;                 // throws Error
   void start_capture(Lan& lan, netstack::Log& log) const;  // if one is wanted; throws Error
   bool captures_to_stdout() const;                         // then nothing else may be written there
+
+ private:
+  void add_names_to(CLI::App& app);
 };
 
 }  // namespace tools

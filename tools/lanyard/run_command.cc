@@ -33,12 +33,13 @@ struct RunOptions {
 
 void refuse_options_of_a_private_lan(const RunOptions& options) {
   if (options.guest.join.empty()) return;
-  if (options.lan.net.empty() && options.lan.forwards.empty() && options.lan.capture.empty())
-    return;
-  throw netstack::Error(
-      EX_USAGE,
-      "cannot use --net, --hostfwd or --capture with --lan: they belong to the LAN "
-      "that is joined; give them to its `lanyard switch`");
+  std::string given = options.lan.gateway_options();
+  if (!options.lan.capture.empty()) given += given.empty() ? "--capture" : ", --capture";
+  if (given.empty()) return;
+  throw netstack::Error(EX_USAGE,
+                        fmt::format("cannot use {} with --lan: they belong to the LAN that "
+                                    "is joined; give them to its `lanyard switch`",
+                                    given));
 }
 
 GuestPlugOptions plug_options(const RunOptions& options) {

@@ -29,9 +29,9 @@ struct SwitchOptions {
 };
 
 int run_switch(const SwitchOptions& options) {
-  if (!options.nat && !(options.lan.net.empty() && options.lan.forwards.empty())) {
+  if (const std::string given = options.lan.gateway_options(); !options.nat && !given.empty()) {
     throw netstack::Error(EX_USAGE,
-                          "cannot use --net or --hostfwd: this LAN has no gateway; add --nat");
+                          fmt::format("cannot use {}: this LAN has no gateway; add --nat", given));
   }
   netstack::FdLog log(STDERR_FILENO, "lanyard");
   netstack::SystemClock clock;

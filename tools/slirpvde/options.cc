@@ -261,6 +261,7 @@ void settle(const Pending& pending, netstack::GatewayConfig& gateway) {
     network.nameserver_number = pending.dns->v4_bits() & ~network.netmask();
   } else {
     network.nameserver_elsewhere = pending.dns;
+    if (pending.dns) gateway.names.domain.clear();  // that one knows no names of this LAN
   }
   if (pending.first_lease) {
     if (!network.contains(*pending.first_lease)) {

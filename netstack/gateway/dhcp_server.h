@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "netstack/base/log_throttle.h"
+#include "netstack/gateway/lease_table.h"
+#include "netstack/wire/dhcp.h"
+
+namespace netstack {
+
+struct DhcpCounters {
+  uint64_t offers = 0;
+  uint64_t acks = 0;
+  uint64_t naks = 0;
+  uint64_t releases = 0;
+  uint64_t declines = 0;
+  uint64_t informs = 0;
+  uint64_t malformed = 0;  // no DHCP message of a client, or one that contradicts itself
+  uint64_t ignored = 0;    // for another server, from a relay, of an unknown type
+  uint64_t exhausted = 0;  // no address left for who asked
+};
+
+struct DhcpReply {
+  std::vector<uint8_t> message;  // the UDP payload, to port 68
+  IpAddress destination;         // 255.255.255.255 or the client's
+  Mac mac;                       // of the frame: the client's, or broadcast
+};
+
+// DHCP for the guests: RFC 2131, RFC 2132. The only server of the LAN and therefore authoritative:
+// a guest that remembers an address nobody has gets it, also from a gateway that started a moment
+// ago; one that remembers an address of another network is told so at once (NAK) and begins anew.
+// No frames and no sockets here: a message comes in, a message or nothing goes out.
+class DhcpServer {
+ public:
+  DhcpServer(const GatewayConfig& config, LeaseTable& leases, Log& log, Clock& clock);
+
+  // `payload` is what a client sent to port 67, `sender` the source address of its frame.
+  std::optional<DhcpReply> answer(std::span<const uint8_t> payload, const Mac& sender);
+
+  const DhcpCounters& counters() const { return counters_; }
+
+ private:
+  using Answer = std::optional<DhcpReply>;
+
+  Answer on_discover(const Dhcp& request);
+  Answer on_request(const Dhcp& request);
+  Answer on_inform(const Dhcp& request);
+  void on_decline(const Dhcp& request);
+  void on_release(const Dhcp& request);
+
+  Answer grant(const Dhcp& request, const IpAddress& address);
+  Answer refuse(const Dhcp& request, std::string_view why);
+  Answer reply(const Dhcp& request, DhcpType type, const IpAddress& address);
+  void fill_network(Dhcp& out) const;
+  void fill_name(const Dhcp& request, const std::string& name, Dhcp& out);
+  void take_name(const Mac& mac, const Dhcp& request);
+  std::string configured_name(const IpAddress& address) const;
+  std::string full_name(const std::string& name) const;
+  bool is_for_another(const Dhcp& request) const;
+  void say_exhausted(const Mac& mac);
+
+  GatewayNetwork network_;
+  NamesConfig names_;
+  std::vector<uint8_t> search_;
+  LeaseTable& leases_;
+  Clock& clock_;
+  LogThrottle log_;
+  DhcpCounters counters_;
+  std::vector<uint8_t> fqdn_;  // of the reply being written
+};
+
+// The name a client goes by: option 81 before option 12, its first label. Nothing: none, or one
+// that cannot be a host's.
+std::optional<std::string> client_name(const Dhcp& request);
+
+}  // namespace netstack

@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "netstack/base/counters.h"
+#include "netstack/gateway/dhcp_server.h"
+#include "netstack/gateway/dns_forwarder.h"
+#include "netstack/gateway/dns_message.h"
+#include "netstack/gateway/dns_stream.h"
+#include "netstack/gateway/gateway_config.h"
+#include "netstack/gateway/guest_packet.h"
+#include "netstack/gateway/lan_names.h"
+#include "netstack/gateway/resolv_conf.h"
+
+namespace netstack {
+
+struct DnsCounters {
+  uint64_t queries = 0;
+  uint64_t local = 0;      // answered from what the gateway knows
+  uint64_t forwarded = 0;  // to nameservers; each becomes one of the next three
+  uint64_t answered = 0;
+  uint64_t failed = 0;   // no nameserver answered
+  uint64_t evicted = 0;  // given up: too many were under way
+  uint64_t refused = 0;  // malformed, of an unknown opcode, zone transfers
+};
+
+// Names and addresses for the guests: DHCP, stateless DHCPv6, DNS.
+//
+//   UDP 67  ─► DhcpServer ◄─► LeaseTable ◄──────┐ names of guests
+//   UDP 547 ─► (here)                           │
+//   UDP 53  ─┬► parse_query ─► LanNames ────────┘ ─► the answer
+//   TCP 53  ─┘ DnsStream          └ not ours ─► zones, ResolvConf ─► DnsForwarder ─► nameservers
+//
+// The gateway hands guests' packets in and takes whole IP packets out; libslirp meets none of this
+// but the TCP under DnsStream.
+class NameService {
+ public:
+  struct Output {
+    std::function<void(const ReturnPath&, std::span<const uint8_t> packet)> send;
+    std::function<void(DropReason)> drop;
+    // No nameserver answered. True: the guest has been told already; false: it gets SERVFAIL.
+    std::function<bool(const DnsClient&, const DnsFailure&)> on_failure;
+  };
+
+  // `mac` and `mac6` are the gateway's, by which its packets come. Throws Error.
+  NameService(Loop& loop, const GatewayConfig& config, const Mac& mac, const Mac& mac6, Log& log,
+              Output output);
+
+  // A guest's UDP packet with a whole UDP header. True: it was for one of these services and needs
+  // nothing more.
+  bool take(const GuestPacket& packet);
+
+  // A guest's whole TCP packet to the DNS address, on its way to libslirp. False: there is no
+  // socket for it, and the packet is as it was.
+  bool redirect(const GuestPacket& packet, bool opening);
+
+  // A frame of libslirp's on its way to a guest, as the guest is to see it: valid until the next
+  // call, and as long as `frame`.
+  std::span<const uint8_t> reword(std::span<const uint8_t> frame);
+
+  const LeaseTable& leases() const { return leases_; }
+  const DhcpCounters& dhcp_counters() const { return dhcp_.counters(); }
+  const DnsCounters& dns_counters() const { return dns_; }
+  uint64_t forged_count() const { return forwarder_.forged_count(); }  // answers nobody asked for
+
+ private:
+  static constexpr size_t kQuotedBytesMax = 128;       // of a query, for an ICMP error
+  static constexpr uint32_t kRefreshSeconds = 86'400;  // of what stateless DHCPv6 and RAs tell
+  static constexpr size_t kMtuDefault = 1500;
+
+  bool is_dns(const IpAddress& address) const;
+  void take_dhcp(const GuestPacket& packet, std::span<const uint8_t> payload);
+  void take_dhcpv6(const GuestPacket& packet, std::span<const uint8_t> payload, uint16_t port);
+  void take_query(const GuestPacket& packet, const Udp& udp);
+  void answer_query(const DnsClient& client, std::span<const uint8_t> query);
+  void respond(const DnsClient& client, std::span<const uint8_t> message);
+  void send(const ReturnPath& path, std::vector<uint8_t> packet);
+  bool reword_advertisement(std::span<const uint8_t> message);
+  size_t mtu() const { return names_.mtu != 0 ? names_.mtu : kMtuDefault; }
+
+  Loop& loop_;
+  Output output_;
+  GatewayNetwork network_;
+  bool leasing_;
+  bool ipv6_;
+  NamesConfig names_;
+  Mac mac_;
+  Mac mac6_;
+  std::vector<uint8_t> search_;
+  std::vector<uint8_t> duid_;
+  LeaseTable leases_;
+  DhcpServer dhcp_;
+  LanNames lan_;
+  ResolvConf resolv_conf_;
+  DnsForwarder forwarder_;
+  DnsStream stream_;
+  DnsCounters dns_;
+  std::vector<uint8_t> reworded_;
+  uint16_t ip_id_ = 0;
+};
+
+}  // namespace netstack
