@@ -4,6 +4,7 @@ Plug speaks the ctl protocol with plain sockets, so that a test can do what a st
 does: ask for a port number, stop reading, die in the middle.
 """
 
+import itertools
 import os
 import pathlib
 import shutil
@@ -37,12 +38,15 @@ def frame(source, destination=BROADCAST, ethertype=0x88b5, size=60, tag=None, ma
     return (head + struct.pack("!H", ethertype) + mark).ljust(size, b"\0")
 
 
+_plug_numbers = itertools.count()
+
+
 class Plug:
     """A VDE client by hand. `data` is its connected datagram socket."""
 
     def __init__(self, directory, port=0, management=False, description=b"test plug",
                  own_directory=None):
-        self.path = f"{own_directory or directory}/.{os.getpid():05d}-{id(self) % 100000:05d}"
+        self.path = f"{own_directory or directory}/.{os.getpid():05d}-{next(_plug_numbers):05d}"
         self.ctl = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.data = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.ctl.settimeout(LIMIT_S)

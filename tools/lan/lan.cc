@@ -130,6 +130,8 @@ void Lan::say_drops(const Port& endpoint) {
   const bool alone = port->endpoints.size() == 1;
   const PortCounters counters = alone ? port->shared.totals() : endpoint.counters();
   if (alone) port->shared.reset_totals();
+  // Every guest misses what is flooded while it boots.
+  if (counters.dropped() == counters.dropped(netstack::DropReason::kNotReady)) return;
   const std::string drops = describe_drops(counters);
   if (!drops.empty()) log_.line(fmt::format("{}: {}", endpoint.name(), drops));
 }
