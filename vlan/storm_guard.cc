@@ -9,13 +9,22 @@
 // whose source has just moved; it fingerprints each (addresses, VID, type, length, the first
 // kFingerprintBytes of the body) and remembers by which port it came. The same frame by another
 // port within kCopyWindow_ns is an echo, and counts for both ports: frames come in trains, and a
-// train makes echoes by one port only. More than kEchoCountMax echoes on a port within
-// kEchoWindow_ns: the ports with at least half as many are in a loop.
+// train makes echoes by one port only. More than kEchoCountMax telling echoes on a port within
+// kEchoWindow_ns: it is in a loop, and so are the ports with at least half as many echoes.
 //
 //        ┌───── switch ─────┐        A's broadcast goes out of 2 and 3, comes in by 3 and 2,
 //   A ── 1                2 ┼──┐     and again: echoes on 2 and 3, in equal numbers. Port 1
 //        │                3 ┼──┘     only sends what is new, one echo for each frame of A's.
 //        └──────────────────┘
+//
+// Which echoes tell: a station with two ports (a bond, a guest on its way to another host) may say
+// the same words by either in turn, and no such frame differs from one that goes round. Its pace
+// does. The two ways round a loop are equally long, so the copies meet where they started, and the
+// more of them there are the closer they follow each other. So an echo tells when it comes within
+// kEchoDelay_ns of the frame before it, or is the first echo of its frame. The latter is for the
+// other switches of a ring on a slow machine: past them the two ways come apart, and each new
+// broadcast makes one late echo. Which ports the loop goes through is judged by all echoes, for a
+// port that is left out keeps the storm alive.
 //
 // What happens then: the looping ports forget their stations, which the echoes have put in wrong
 // places, and every flood is fingerprinted. One that comes by a looping port and was seen within
@@ -37,11 +46,11 @@
 // What it leaves alone: floods at any rate from stations that stay (a benchmark on a hub, an ARP
 // storm of a thousand hosts), since nothing moves; a thousand stations that move at once, since
 // each says so once; a bond that sends round robin over two ports, which moves with every frame but
-// never sends one twice. Twins with the same address that keep saying the same within
-// kCopyWindow_ns of each other do look like a loop. What it misses: a loop that changes every frame
-// on its way, or takes longer than kCopyWindow_ns. What it lets pass: by two cables from a hub a
-// known unicast comes twice. A guest that repeats others' frames can make their ports count as
-// looping; with their address it could do more by speaking.
+// never sends one twice, or repeats a few. Twins with the same address that keep saying the same
+// within kEchoDelay_ns of each other do look like a loop. What it misses: a loop that changes every
+// frame on its way, or takes longer than kCopyWindow_ns. What it lets pass: by two cables from a
+// hub a known unicast comes twice. A guest that repeats others' frames can make their ports count
+// as looping; with their address it could do more by speaking.
 //
 // Cost: nothing per frame while no station moves; a fingerprint when one does, and for every flood
 // while the guard is engaged. Frames are remembered in kSetCount sets of kSetSightings, each in the
@@ -126,11 +135,17 @@ bool StormGuard::admits(PortId ingress, const Frame& frame, uint16_t vid, uint64
     if (echo) prolong(now_ns);
     return false;
   }
-  const PortId before = sighting.port;
-  sighting = {.fingerprint = fingerprint, .port = ingress, .seen_ns = now_ns};
+  const Sighting before = copy ? sighting : Sighting{};
+  sighting = {.fingerprint = fingerprint,
+              .port = ingress,
+              .echoed = echo || before.echoed,
+              .seen_ns = now_ns};
   if (echo) {
-    const uint32_t most = std::max(count_echo(ingress, now_ns), count_echo(before, now_ns));
-    if (most > kEchoCountMax) engage(now_ns);
+    const bool telling = !before.echoed || now_ns - before.seen_ns <= kEchoDelay_ns;
+    const PortRecord& one = count_echo(ingress, telling, now_ns);
+    const PortRecord& other = count_echo(before.port, telling, now_ns);
+    const PortRecord& most = one.telling_count > other.telling_count ? one : other;
+    if (most.telling_count > kEchoCountMax) engage(most.echo_count / 2, now_ns);
   }
   return true;
 }
@@ -147,23 +162,26 @@ StormGuard::Sighting& StormGuard::find_sighting(uint64_t fingerprint, uint64_t n
   return free != nullptr ? *free : set[++taken_ % kSetSightings];
 }
 
-uint32_t StormGuard::count_echo(PortId port, uint64_t now_ns) {
+const StormGuard::PortRecord& StormGuard::count_echo(PortId port, bool telling, uint64_t now_ns) {
   if (now_ns - window_start_ns_ >= kEchoWindow_ns) {
     window_start_ns_ = now_ns;
     ++window_;
   }
   PortRecord& record = ports_[port];
-  record.echo_count = echo_count(record) + 1;
-  record.window = window_;
-  return record.echo_count;
+  if (record.window != window_) {
+    record = {.looping = record.looping, .window = window_, .echo_count = 0, .telling_count = 0};
+  }
+  ++record.echo_count;
+  if (telling) ++record.telling_count;
+  return record;
 }
 
 // Ports that are looping already stay so: another loop, or another port of the same one.
-void StormGuard::engage(uint64_t now_ns) {
+void StormGuard::engage(uint32_t echo_count_min, uint64_t now_ns) {
   looping_.clear();
   for (PortId id = 0; id < ports_.size(); ++id) {
     PortRecord& port = ports_[id];
-    if (echo_count(port) > kEchoCountMax / 2) {
+    if (echo_count(port) >= echo_count_min) {
       port.looping = true;
       fdb_.forget_port(id);
     }

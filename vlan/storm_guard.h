@@ -12,10 +12,11 @@
 
 namespace vlan {
 
-constexpr uint32_t kEchoCountMax = 16;  // on one port within kEchoWindow_ns: more is a loop
+constexpr uint32_t kEchoCountMax = 16;  // telling ones, by a port within kEchoWindow_ns
 constexpr uint64_t kEchoWindow_ns = 10 * netstack::kSecond_ns;
 constexpr uint64_t kCopyWindow_ns =
-    500 * netstack::kMillisecond_ns;                      // the same frame so soon is a copy
+    500 * netstack::kMillisecond_ns;  // the same frame so soon is a copy
+constexpr uint64_t kEchoDelay_ns = 2 * netstack::kMillisecond_ns;  // each such one is telling
 constexpr uint64_t kGuard_ns = 5 * netstack::kSecond_ns;  // without a copy: the guard lets go
 constexpr uint64_t kEpisodeQuiet_ns = 60 * netstack::kSecond_ns;  // after that: a new episode
 
@@ -53,12 +54,14 @@ class StormGuard {
  private:
   struct PortRecord {
     bool looping = false;
-    uint32_t window = 0;  // that echo_count belongs to
+    uint32_t window = 0;  // that the counts belong to
     uint32_t echo_count = 0;
+    uint32_t telling_count = 0;  // of them, those that tell a loop from a station with two ports
   };
   struct Sighting {
     uint64_t fingerprint = 0;
     netstack::PortId port = 0;
+    bool echoed = false;  // by another port, since it was new
     uint64_t seen_ns = 0;
   };
 
@@ -69,8 +72,8 @@ class StormGuard {
   uint32_t echo_count(const PortRecord& port) const {
     return port.window == window_ ? port.echo_count : 0;
   }
-  uint32_t count_echo(netstack::PortId port, uint64_t now_ns);
-  void engage(uint64_t now_ns);
+  const PortRecord& count_echo(netstack::PortId port, bool telling, uint64_t now_ns);
+  void engage(uint32_t echo_count_min, uint64_t now_ns);
   void prolong(uint64_t now_ns);
 
   Fdb& fdb_;

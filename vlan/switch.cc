@@ -188,11 +188,19 @@ inline Switch::Decision Switch::look_up(PortId ingress, const Frame& frame, uint
   return {.verb = kForward, .egress = *egress};
 }
 
+// A group is nobody's address: such a frame is forwarded, as VDE does, and not learned. It is taken
+// for one whose station has just moved, so that the guard sees what comes back of it.
+inline Learned Switch::learn(PortId ingress, const Frame& frame, uint16_t vid, uint64_t now_ns) {
+  const Mac source = frame.source();
+  if (source.is_group()) [[unlikely]] {
+    return Learned::kMoved;
+  }
+  return fdb_.learn(ingress, source, vid, now_ns);
+}
+
 Switch::Decision Switch::decide(PortId ingress, const Frame& frame, uint64_t now_ns, bool learns) {
   using enum Decision::Verb;
-  if (frame.source().is_group()) return {.verb = kDrop, .reason = DropReason::kBadSource};
-  const Learned learned =
-      learns ? fdb_.learn(ingress, frame.source(), frame.vid(), now_ns) : Learned::kNothing;
+  const Learned learned = learns ? learn(ingress, frame, frame.vid(), now_ns) : Learned::kNothing;
   const Decision decision = look_up(ingress, frame, frame.vid(), now_ns);
   if (learned == Learned::kMoved && decision.verb == kFlood) [[unlikely]] {
     guard_.admits(ingress, frame, frame.vid(), now_ns);
@@ -203,7 +211,6 @@ Switch::Decision Switch::decide(PortId ingress, const Frame& frame, uint64_t now
 Switch::Decision Switch::decide_by_rules(PortId ingress, const Frame& frame, uint64_t now_ns) {
   using enum Decision::Verb;
   const auto drop = [](DropReason reason) { return Decision{.verb = kDrop, .reason = reason}; };
-  if (frame.source().is_group()) return drop(DropReason::kBadSource);
   uint16_t vid = frame.vid();
   if (in_vlans()) {
     const auto classified = vlans_.classify(ingress, frame);
@@ -214,7 +221,7 @@ Switch::Decision Switch::decide_by_rules(PortId ingress, const Frame& frame, uin
   if (guard_.engaged() && !guard_admits(ingress, frame, vid, now_ns)) {
     return drop(DropReason::kStorm);
   }
-  const Learned learned = fdb_.learn(ingress, frame.source(), vid, now_ns);
+  const Learned learned = learn(ingress, frame, vid, now_ns);
   Decision decision = hub_ ? Decision{.verb = kFlood} : look_up(ingress, frame, vid, now_ns);
   if (in_vlans() && decision.verb != kDrop) decision.vid = vid;
   if (learned == Learned::kMoved && decision.verb == kFlood && !guard_.engaged()) {
@@ -250,9 +257,10 @@ void Switch::carry_out(const Decision& decision, PortId ingress,
   }
 }
 
+// Not to VDE's management port when we are a hub: whoever is there asked to be spared the LAN.
 void Switch::flood(PortId ingress, std::span<const Frame> run) noexcept {
   for (Port* port : attached_) {
-    if (port->id() != ingress) port->send(run);
+    if (port->id() != ingress && !(hub_ && port->id() == 0)) port->send(run);
   }
 }
 

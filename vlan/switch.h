@@ -42,8 +42,8 @@ class Switch final : public netstack::Sink {
   }
   void mirror_to(netstack::Mirror* mirror);  // nullptr: none
 
-  // A hub sends every frame to all other ports, tags untouched, whatever vlans() says. A change
-  // forgets all stations.
+  // A hub sends every frame to all other ports but port 0, tags untouched, whatever vlans() says. A
+  // change forgets all stations.
   void set_hub(bool hub);
   bool hub() const { return hub_; }
 
@@ -75,6 +75,8 @@ class Switch final : public netstack::Sink {
                                     uint64_t now_ns) noexcept;
   [[gnu::always_inline]] Decision look_up(netstack::PortId ingress, const netstack::Frame& frame,
                                           uint16_t vid, uint64_t now_ns) const;
+  [[gnu::always_inline]] Learned learn(netstack::PortId ingress, const netstack::Frame& frame,
+                                       uint16_t vid, uint64_t now_ns);
   Decision decide(netstack::PortId ingress, const netstack::Frame& frame, uint64_t now_ns,
                   bool learns);
   [[gnu::noinline]] Decision decide_by_rules(netstack::PortId ingress, const netstack::Frame& frame,

@@ -66,28 +66,28 @@ void Vlans::begin() {
 }
 
 int Vlans::create(int vid) {
-  begin();
   if (vid < kVidMin || vid > kVidMax) return EINVAL;
   if (exists(vid)) return EEXIST;
+  begin();
   vlans_[static_cast<size_t>(vid)] = std::make_unique<Vlan>();
   return 0;
 }
 
 int Vlans::remove(int vid) {
-  begin();
   if (!in_range(vid, kVidMax)) return EINVAL;
   const Vlan* vlan = find(vid);
   if (vlan == nullptr) return ENXIO;
   if (vid == 0 || !vlan->untagged.empty() || !vlan->tagged.empty()) return EADDRINUSE;
+  begin();
   vlans_[static_cast<size_t>(vid)].reset();
   return 0;
 }
 
 int Vlans::set_pvid(PortId port, int vid) {
-  begin();
   if (const int error = find_errno(vid == kNoVid ? 0 : vid, port); error != 0) return error;
   Member& member = members_[port];
   if (member.pvid == vid) return 0;
+  begin();
   leave_pvid(port);
   member.pvid = static_cast<uint16_t>(vid);
   if (vid == kNoVid) return 0;
@@ -98,16 +98,18 @@ int Vlans::set_pvid(PortId port, int vid) {
 }
 
 int Vlans::add_tagged(int vid, PortId port) {
-  begin();
   if (const int error = find_errno(vid, port); error != 0) return error;
-  if (members_[port].pvid != vid) insert(find(vid)->tagged, port);
+  if (members_[port].pvid == vid || tagged(vid, port)) return 0;
+  begin();
+  insert(find(vid)->tagged, port);
   return 0;
 }
 
 int Vlans::remove_tagged(int vid, PortId port) {
-  begin();
   if (const int error = find_errno(vid, port); error != 0) return error;
   if (members_[port].pvid == vid) return EADDRINUSE;
+  if (!tagged(vid, port)) return 0;
+  begin();
   std::erase(find(vid)->tagged, port);
   fdb_.forget_port(port, static_cast<uint16_t>(vid));
   return 0;

@@ -21,7 +21,8 @@ constexpr int kNoVid = 4095;   // as a PVID: the port takes no untagged frames
 // a tagged member of any others.
 //
 // Until begin() a switch is transparent: it neither reads nor changes tags and filters nothing.
-// Every call that changes something begins, even when it fails; a console may begin by itself.
+// Every call that changes something begins. One that fails, or finds everything as it asks for,
+// changes nothing: a slip of the pen in a script must not cost a LAN its tagged frames.
 //
 // Changes return 0 or an errno, in this order: EINVAL, a number is out of range; ENXIO, no such
 // VLAN or no such port; then what each call says. Between bursts only.
@@ -30,7 +31,7 @@ class Vlans {
   Vlans(Fdb& fdb, uint32_t port_count_max);  // borrows the table, to forget stations in it
 
   bool active() const { return active_; }
-  void begin();
+  void begin();  // by itself: for a switch that is to filter before anything is configured
 
   int create(int vid);  // 1 to 4094. EEXIST: it exists
   int remove(int vid);  // EADDRINUSE: it has members, or is VLAN 0

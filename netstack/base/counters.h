@@ -17,7 +17,6 @@ namespace netstack {
   X(kPeerGone, "peer-gone", "the receiver closed its socket")                                 \
   X(kNotReady, "not-ready", "the receiver's guest was not using its network card")            \
   X(kBadOffload, "bad-offload", "a checksum was to be finished outside the frame")            \
-  X(kBadSource, "bad-source", "the source address is a group address")                        \
   X(kForeignSource, "foreign-source", "the source address is not of the guests' network")     \
   X(kHairpin, "hairpin", "the destination is behind the port the frame came from")            \
   X(kVlanNotMember, "vlan-not-member", "of a VLAN that this port is not a member of")         \

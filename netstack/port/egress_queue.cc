@@ -13,7 +13,10 @@
 // The ring is address space, taken at the first push and kept; pages never touched cost nothing.
 // When it runs empty, writing begins at its start again, so a receiver that is only ever a little
 // late touches only the first pages. What it touched beyond kEgressQueueKeep_size goes back to the
-// kernel then: a guest that was stopped once would otherwise hold the whole limit for ever.
+// kernel then: a guest that was stopped once would otherwise hold the whole limit for ever. That
+// much, the part that was touched beyond kEgressQueueKeep_size, is also what counts in the budget
+// that all queues of a LAN share. When the budget is used up the ring ends where it was touched, or
+// at kEgressQueueKeep_size: the queue wraps there, or is full.
 #include "netstack/port/egress_queue.h"
 
 #include <sys/mman.h>
@@ -24,11 +27,13 @@
 
 namespace netstack {
 
-EgressQueue::EgressQueue(size_t limit_size) : limit_size_(limit_size) {
+EgressQueue::EgressQueue(EgressBudget& budget, size_t limit_size)
+    : budget_(budget), limit_size_(limit_size) {
   check(limit_size >= kQueuedLength_size + kFrameBytesMax, "an egress queue holds any one frame");
 }
 
 EgressQueue::~EgressQueue() {
+  give_back();
   if (ring_ != nullptr) ::munmap(ring_, limit_size_);
 }
 
@@ -65,12 +70,18 @@ bool EgressQueue::take_ring() {
 bool EgressQueue::reserve(size_t size) {
   if (ring_ == nullptr && !take_ring()) return false;
   if (wrapped_) return head_ - tail_ >= size;
-  if (limit_size_ - tail_ >= size) return true;
+  if (may_reach(tail_ + size)) return true;
   if (head_ < size) return false;
   wrap_ = tail_;
   tail_ = 0;
   wrapped_ = true;
   return true;
+}
+
+bool EgressQueue::may_reach(size_t end) {
+  if (end > limit_size_) return false;
+  const size_t held_size = std::max(touched_size_, kEgressQueueKeep_size);
+  return end <= held_size || budget_.take(end - held_size);
 }
 
 uint32_t EgressQueue::length_at(size_t offset) const {
@@ -98,6 +109,12 @@ void EgressQueue::start_over() {
   wrapped_ = false;
   if (touched_size_ <= kEgressQueueKeep_size) return;
   ::madvise(ring_ + kEgressQueueKeep_size, touched_size_ - kEgressQueueKeep_size, MADV_DONTNEED);
+  give_back();
+}
+
+void EgressQueue::give_back() {
+  if (touched_size_ <= kEgressQueueKeep_size) return;
+  budget_.give_back(touched_size_ - kEgressQueueKeep_size);
   touched_size_ = kEgressQueueKeep_size;
 }
 

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "netstack/frame/port.h"
+#include "netstack/port/egress_budget.h"
 
 namespace netstack {
 
@@ -23,8 +24,9 @@ constexpr size_t kQueuedLength_size = 4;  // what the queue adds to each frame
 // takes them as bytes, a datagram socket as frames. Use one face per queue.
 class EgressQueue {
  public:
-  // Takes no memory until the first push. `limit_size`: at least one largest frame.
-  explicit EgressQueue(size_t limit_size = kEgressQueueLimit_size);
+  // Takes no memory until the first push, and what it holds beyond kEgressQueueKeep_size from the
+  // budget, which outlives it. `limit_size`: at least one largest frame.
+  explicit EgressQueue(EgressBudget& budget, size_t limit_size = kEgressQueueLimit_size);
   ~EgressQueue();
   EgressQueue(const EgressQueue&) = delete;
   EgressQueue& operator=(const EgressQueue&) = delete;
@@ -53,9 +55,12 @@ class EgressQueue {
   uint32_t length_at(size_t offset) const;
   bool take_ring();
   bool reserve(size_t size);
+  bool may_reach(size_t end);
+  void give_back();
   void start_over();
   void pop_front();
 
+  EgressBudget& budget_;
   size_t limit_size_;
   uint8_t* ring_ = nullptr;  // mapped
   size_t touched_size_ = 0;  // of the ring, at most

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "netstack/base/error.h"
 #include "netstack/base/fd.h"
 #include "netstack/port/unix_socket.h"
 
@@ -16,6 +17,10 @@ namespace netstack {
 // does not fit any more puts its socket elsewhere or says that it cannot.
 constexpr size_t kLanFileName_size = 12;
 constexpr size_t kLanDirectoryMax_size = kSocketPathMax_size - 1 - kLanFileName_size;
+
+// A directory whose switch is about to be ready, or to end, is looked at again.
+constexpr int kLanDirectoryLooks_count = 50;
+constexpr unsigned kLanDirectoryPause_us = 5000;  // between two looks
 
 // How a directory is made or taken over.
 struct LanDirectoryRules {
@@ -30,7 +35,8 @@ struct LanDirectoryRules {
 
 // The directory that is a LAN: its sockets appear in it and clients find it by its path. Made if
 // absent, used as it is if present; one switch at a time, by flock(2), which a killed switch lets
-// go of by itself.
+// go of by itself, and for switches that do not lock by asking who answers at ctl. Where a switch
+// runs nothing is changed.
 //
 // At its end the directory is swept of socket files nobody has open, ours (NNN.N) and clients'
 // (.PID-N), and removed if we made it. Anything else in it stays, and so then does the directory.
@@ -49,10 +55,14 @@ class LanDirectory {
   std::string file(std::string_view name) const;     // of at most kLanFileName_size bytes
 
  private:
-  void make_or_reuse();
+  bool enter(bool last_look);
+  bool make_or_reuse() const;
+  bool is_ours() const;
+  Error in_use() const;
+  void refuse_a_live_switch() const;
   void set_mode_and_group() const;
-  void lock();
-  void sweep(bool live_ones_too) const;
+  void sweep(bool all) const;
+  std::string ctl_path() const { return path_ + "/ctl"; }
   bool removes() const { return made_ || rules_.own; }
 
   std::string path_;

@@ -54,7 +54,7 @@ class PacketPort final : public Port {
   std::string interface_;
   unsigned interface_index_;
   std::unique_ptr<Ingress> ingress_;
-  EgressQueue queue_;
+  EgressQueue queue_{host_.egress_budget()};
   DropReason drop_reason_ = DropReason::kQueueFull;
   bool left_ = false;
   WatchedFd socket_;

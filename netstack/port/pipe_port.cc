@@ -5,6 +5,9 @@
 // a write may stop anywhere, so copying once is simpler than carrying iovecs over from burst to
 // burst.
 //
+// epoll refuses regular files and /dev/null: those cannot make a reader wait, so they are read once
+// per tick until their end.
+//
 // O_NONBLOCK belongs to the open file, which other programs may share (a terminal, a pipe's other
 // holders): it is put back at the end.
 #include "netstack/port/pipe_port.h"
@@ -33,6 +36,13 @@ int make_non_blocking(int fd) {
   return flags;
 }
 
+// A kind of file that epoll takes.
+bool polls(int fd) {
+  const Fd probe(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event{};
+  return !probe || ::epoll_ctl(probe.get(), EPOLL_CTL_ADD, fd, &event) == 0 || errno != EPERM;
+}
+
 }  // namespace
 
 struct PipePort::Ingress {
@@ -49,14 +59,27 @@ PipePort::PipePort(Loop& loop, PortHost& host, int in, int out, std::string name
       in_flags_(make_non_blocking(in)),
       out_flags_(make_non_blocking(out)),
       ingress_(std::make_unique_for_overwrite<Ingress>()) {
-  loop_.watch(in_, EPOLLIN, [this](uint32_t) { pull(); });
+  if (polls(in)) {
+    loop_.watch(in_, EPOLLIN, [this](uint32_t) { pull(); });
+  } else {
+    pull_each_tick();
+  }
 }
 
 PipePort::~PipePort() {
+  loop_.cancel(next_pull_);
   loop_.forget(in_);
   loop_.forget(out_);
   ::fcntl(in_, F_SETFL, in_flags_);
   ::fcntl(out_, F_SETFL, out_flags_);
+}
+
+void PipePort::pull_each_tick() {
+  next_pull_ = loop_.after(0, [this] {
+    next_pull_ = 0;
+    pull();
+    if (!left_) pull_each_tick();
+  });
 }
 
 void PipePort::pull() {

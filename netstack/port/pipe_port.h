@@ -24,8 +24,8 @@ constexpr size_t kPipeQueue_size = 1024 * 1024;  // of what the reader has not t
 // The port ends where the input ends. Stock vde_plug 2 takes frames of at most 1521 bytes.
 class PipePort final : public Port {
  public:
-  // Both descriptors stay the caller's; they are non-blocking while the port lives. Throws Error
-  // when one cannot be watched (a regular file).
+  // Both descriptors stay the caller's; they are non-blocking while the port lives. Either may be
+  // of any kind, a file or /dev/null too. Throws Error when the input cannot be watched.
   PipePort(Loop& loop, PortHost& host, int in, int out, std::string name);
   ~PipePort() override;
 
@@ -36,6 +36,7 @@ class PipePort final : public Port {
  private:
   struct Ingress;
 
+  void pull_each_tick();
   void pull();
   void take_frames();
   void deliver_batch();
@@ -48,6 +49,7 @@ class PipePort final : public Port {
   int out_;
   int in_flags_;
   int out_flags_;
+  Loop::TimerId next_pull_ = 0;  // of an input that cannot be waited for
   std::unique_ptr<Ingress> ingress_;
   size_t ingress_size_ = 0;       // bytes at the buffer's start that are not a whole frame yet
   std::vector<uint8_t> pending_;  // framed, for the reader

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "netstack/frame/port.h"
+#include "netstack/port/egress_budget.h"
 
 namespace netstack {
 
@@ -45,6 +46,12 @@ class PortHost {
   // Until then it takes no frames. `why` is a sentence for the log when the peer broke a rule,
   // empty when it simply left. Asking twice is asking once.
   virtual void remove(Port& port, std::string_view why) = 0;
+
+  // Shared by the ports that it owns.
+  EgressBudget& egress_budget() { return egress_budget_; }
+
+ private:
+  EgressBudget egress_budget_;
 };
 
 }  // namespace netstack

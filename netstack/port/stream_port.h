@@ -53,7 +53,7 @@ class StreamPort final : public Port {
   void leave(std::string_view why);
 
   PortHost& host_;
-  EgressQueue queue_;
+  EgressQueue queue_{host_.egress_budget()};
   std::unique_ptr<Ingress> ingress_;
   size_t ingress_size_ = 0;  // bytes at the buffer's start that are not a whole frame yet
   DropReason drop_reason_ = DropReason::kQueueFull;

@@ -15,17 +15,23 @@
 //             read 64 ─► frames wait at B ─► A rests ──► B has caught up ─► A goes on
 //                                              │  ▲
 //                              kVdeRest_ns over▼  │frames wait again
-//                                     read 16 (kVdeRestFrames_count)
+//                                     read 16 (kVdeRestFrames_count), but if all we read last was
+//                                     for B: not before B's queue is down to kVdeHold_size
 //
 //   - A sender rests alone: the ports it does not send to, and all other senders, notice nothing.
-//   - A sender's own frames for a third port wait no longer than kVdeRest_ns per 16 frames before
-//     them, however slow the receiver. Only its reading rests; what is sent to it still leaves.
-//   - A receiver that reads more than 16 frames per kVdeRest_ns and sender loses nothing, at any
-//     rate of the sender. A slower one, or one that has stopped, is waited for kVdePatience_ns;
-//     meanwhile the queue takes what is read (4 MiB hold 170 ms of one sender's 1514-byte frames).
-//     Then senders rest for it no longer and its queue drops and counts, until it has read
-//     everything. Each time that happens its patience halves (down to one rest); each time it
-//     catches up in time it doubles again.
+//   - A sender's own frames for a third port, mixed with those for B, wait no longer than
+//     kVdeRest_ns per 16 frames before them, however slow B is. Only its reading rests; what is
+//     sent to it still leaves. One whose last burst was all for B has nothing else to say for now:
+//     it is held at B's own pace, as long as B takes something every kVdeStill_ns.
+//   - So a receiver that reads steadily loses nothing of what is sent to it alone, at any rate of
+//     the sender: kVdeSteadyFrames_count frames in kVdePatience_ns are steady. A broadcast, or a
+//     burst for several, is paced for kVdePatience_ns and no longer, for one slow reader is not to
+//     set the pace of a LAN.
+//   - A receiver that has stopped, or all but, is waited for kVdePatience_ns; meanwhile the queue
+//     takes what is read (4 MiB hold 170 ms of one sender's 1514-byte frames). Then senders rest
+//     for it no longer and its queue drops and counts, until it has read everything. Each time
+//     that happens its patience halves (down to one rest), and the frames it has to take meanwhile
+//     with it; each time it catches up in time it doubles again.
 //
 // The burst in flight carries the news: transmit() runs inside the ingress port's deliver(), and
 // the two know each other only through the DatagramBurst they share. The switch is not involved.
@@ -35,6 +41,8 @@
 // frames lost without backpressure. Less work, too: what nobody will read is not sent.
 //
 // Refused:
+//   - Holding whoever sends to B at B's pace, whatever else it sends: a router among the guests
+//     would serve all of them at the pace of the slowest.
 //   - Resting only when the queue is deep (64 KiB, 512 KiB, 2 MiB): the same cost within 4%, and
 //     the sender's frames are copied once more and wait longer.
 //   - A smaller send buffer, whose memory stays in the cache: 128 KiB to 1 MiB cost the same within
@@ -111,6 +119,9 @@ DatagramBurst::DatagramBurst()
 std::span<Frame> DatagramBurst::receive(int fd, PortCounters& counters, size_t frame_count_max) {
   batch_.clear();
   crowded_ = nullptr;
+  receiver_ = nullptr;
+  shared_ = false;
+  sent_count_ = 0;
   const int got = ::recvmmsg(fd, messages_.data(),
                              static_cast<unsigned>(std::min(frame_count_max, kBurstFrames)),
                              MSG_DONTWAIT, nullptr);
@@ -124,6 +135,7 @@ std::span<Frame> DatagramBurst::receive(int fd, PortCounters& counters, size_t f
       counters.drop(DropReason::kRunt);
     }
   }
+  frame_count_ = batch_.frames().size();
   return batch_.frames();
 }
 
@@ -182,17 +194,20 @@ void VdePort::on_data(uint32_t epoll_events) {
 void VdePort::take_burst(size_t frame_count_max) {
   deliver(burst_->receive(data_.get(), count(), frame_count_max));
   VdePort* const receiver = burst_->crowded();
-  if (receiver != nullptr && resting_for_ == nullptr && !left_) rest_for(*receiver);
+  if (receiver == nullptr || resting_for_ != nullptr || left_) return;
+  alone_ = burst_->is_all_for(*receiver);
+  if (receiver->is_worth_a_rest(alone_)) rest_for(*receiver);
 }
 
 size_t VdePort::transmit(std::span<const Frame> burst) noexcept {
   drop_reason_ = left_ ? DropReason::kPeerGone : DropReason::kQueueFull;
   if (left_) return 0;
+  burst_->note_sent(*this, burst);
   const size_t sent = queue_.empty() ? transmit_now(burst) : 0;
   if (sent == burst.size() || drop_reason_ == DropReason::kPeerGone) return sent;
   const size_t queued = queue_.push(burst.subspan(sent));
   watch_data();
-  if (is_worth_a_rest()) burst_->note_crowded(*this);
+  if (!gave_up_) burst_->note_crowded(*this);
   return sent + queued;
 }
 
@@ -228,6 +243,8 @@ void VdePort::drain() {
       break;
     }
     queue_.pop_frames(static_cast<size_t>(put));
+    taken_count_ += static_cast<size_t>(put);
+    moved_ns_ = loop_.clock().monotonic_ns();
   }
   if (!queue_.empty()) return;
   watch_data();
@@ -250,6 +267,11 @@ void VdePort::rest_for(VdePort& receiver) {
 }
 
 void VdePort::end_full_rest() {
+  if (alone_ && resting_for_->is_worth_more_rest()) {
+    rest_end_ = loop_.after(kVdeRest_ns, [this] { end_full_rest(); });
+    return;
+  }
+  if (resting_for_ == nullptr) return;  // it has caught up just now, and we are to read all we can
   go_on();
   take_burst(kVdeRestFrames_count);
 }
@@ -262,15 +284,37 @@ void VdePort::go_on() {
   watch_data();
 }
 
-// Frames wait here. Asked by every burst that adds to them.
-bool VdePort::is_worth_a_rest() {
-  if (gave_up_) return false;
+// Frames wait here. Asked after every burst that added to them; `alone`: with nothing else in it.
+bool VdePort::is_worth_a_rest(bool alone) {
   const uint64_t now_ns = loop_.clock().monotonic_ns();
-  if (patience_end_ns_ == 0) patience_end_ns_ = now_ns + patience_ns_;
-  if (now_ns < patience_end_ns_) return true;
+  if (patience_end_ns_ == 0) {
+    crowded_since_ns_ = moved_ns_ = now_ns;
+    patience_end_ns_ = now_ns + patience_ns_;
+    taken_count_ = 0;
+  }
+  if (now_ns >= patience_end_ns_ && !has_earned_patience(now_ns)) return false;
+  return !queue_.empty() && (alone || now_ns - crowded_since_ns_ < patience_ns_);
+}
+
+// Patience has run out. Its socket says what it has taken meanwhile: EPOLLOUT, which comes when
+// three quarters are read, may be far off yet.
+bool VdePort::has_earned_patience(uint64_t now_ns) {
+  drain();
+  if (queue_.empty()) return true;
+  const bool steady = taken_count_ * kVdePatience_ns >= kVdeSteadyFrames_count * patience_ns_;
+  taken_count_ = 0;
+  patience_end_ns_ = now_ns + patience_ns_;
+  if (steady) return true;
   gave_up_ = true;
   patience_ns_ = std::max(patience_ns_ / 2, kVdeRest_ns);
   return false;
+}
+
+// Asked after each rest of a sender that has nothing for anybody else.
+bool VdePort::is_worth_more_rest() {
+  if (queue_.frame_bytes() > kVdeHold_size) drain();
+  if (queue_.frame_bytes() <= kVdeHold_size || gave_up_) return false;
+  return is_worth_a_rest(true) && loop_.clock().monotonic_ns() - moved_ns_ < kVdeStill_ns;
 }
 
 // Nothing waits any more.

@@ -23,7 +23,10 @@ constexpr size_t kVdeLastBursts_count = 16;                      // read from a 
 // Backpressure; vde_port.cc says how these play together.
 constexpr uint64_t kVdeRest_ns = kMillisecond_ns;            // a sender's longest rest at a time
 constexpr size_t kVdeRestFrames_count = 16;                  // read after such a rest
-constexpr uint64_t kVdePatience_ns = 200 * kMillisecond_ns;  // for a receiver to catch up
+constexpr uint64_t kVdePatience_ns = 200 * kMillisecond_ns;  // for a receiver to catch up, or
+constexpr size_t kVdeSteadyFrames_count = 256;               // to take so many meanwhile
+constexpr size_t kVdeHold_size = kEgressQueueKeep_size;      // waiting: its sender rests on
+constexpr uint64_t kVdeStill_ns = 20 * kMillisecond_ns;      // unless it takes nothing so long
 
 class VdePort;
 
@@ -45,6 +48,16 @@ class DatagramBurst {
   void note_crowded(VdePort& port) {
     if (crowded_ == nullptr) crowded_ = &port;
   }
+  // The last burst went to this receiver whole and, as far as plugs can tell, to nobody else.
+  bool is_all_for(const VdePort& port) const {
+    return receiver_ == &port && !shared_ && sent_count_ == frame_count_;
+  }
+  void note_sent(const VdePort& port, std::span<const Frame> frames) {
+    shared_ = shared_ || (receiver_ != nullptr && receiver_ != &port) ||
+              frames.front().destination().is_group();
+    receiver_ = &port;
+    sent_count_ += frames.size();
+  }
 
  private:
   // A multiple of a cache line, not of a page: equal parts of two frames fall in different sets.
@@ -54,7 +67,11 @@ class DatagramBurst {
   std::array<mmsghdr, kBurstFrames> messages_{};
   std::array<iovec, kBurstFrames> slots_;
   FrameBatch<kBurstFrames> batch_;
+  size_t frame_count_ = 0;  // in the last burst
   VdePort* crowded_ = nullptr;
+  const VdePort* receiver_ = nullptr;  // of the last burst, the latest
+  bool shared_ = false;                // there were others, or it went to a group
+  size_t sent_count_ = 0;
 };
 
 // What a handshake leaves behind.
@@ -94,22 +111,28 @@ class VdePort final : public Port {
   void end_full_rest();
   void go_on();
   // As a receiver that senders rest for.
-  bool is_worth_a_rest();
+  bool is_worth_a_rest(bool alone);
+  bool has_earned_patience(uint64_t now_ns);
+  bool is_worth_more_rest();
   void caught_up();
   void send_senders_on();
 
   Loop& loop_;
   PortHost& host_;
   std::shared_ptr<DatagramBurst> burst_;
-  EgressQueue queue_;
+  EgressQueue queue_{host_.egress_budget()};
   DropReason drop_reason_ = DropReason::kQueueFull;
   bool left_ = false;
   VdePort* resting_for_ = nullptr;  // we are in its resting_, and rest_end_ is set
+  bool alone_ = false;              // what we read last was all for resting_for_
   Loop::TimerId rest_end_ = 0;
   std::vector<VdePort*> resting_;  // senders that rest for us
   uint64_t patience_ns_ = kVdePatience_ns;
-  uint64_t patience_end_ns_ = 0;  // 0: nothing waits that senders had to rest for
-  bool gave_up_ = false;          // its end has come: senders go on, and we drop
+  uint64_t crowded_since_ns_ = 0;  // these four: while patience_end_ns_ is not 0
+  uint64_t moved_ns_ = 0;          // when it last took something of what waits
+  size_t taken_count_ = 0;         // frames of it, since patience began anew
+  uint64_t patience_end_ns_ = 0;   // 0: nothing waits that senders had to rest for
+  bool gave_up_ = false;           // its end has come: senders go on, and we drop
   WatchedFd ctl_;
   WatchedFd data_;
   SocketFile file_;

@@ -95,7 +95,7 @@ class VhostUserPort final : public Port, private VhostUserOwner {
   ChainParts receive_parts_;
   std::vector<Chain> receive_chains_;
   std::vector<iovec> wait_parts_;
-  EgressQueue waiting_;
+  EgressQueue waiting_{host_.egress_budget()};
 };
 
 }  // namespace netstack

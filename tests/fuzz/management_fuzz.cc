@@ -88,9 +88,9 @@ class Talk {
                      tools::Session::Habits{{}, [this](tools::Next next) { end(next); }, [] {}});
   }
 
-  void take(std::string_view bytes, bool more_follows) {
+  void take(std::string_view bytes) {
     if (!session_->wants_input() || bytes.empty()) return;
-    session_->take(bytes, more_follows);
+    session_->take(bytes);
   }
   void take_end() { session_->take_end(); }
   void read() {
@@ -186,7 +186,7 @@ class Run {
  public:
   void run(std::string_view input) {
     for (rest_ = input; !rest_.empty();) step(take());
-    talks_[at_].take(text_, false);
+    talks_[at_].take(text_);
     world_.loop.tick(0);
     for (Talk& talk : talks_) talk.judge();
     judge_vlans(world_);
@@ -203,7 +203,7 @@ class Run {
     switch (byte) {
       case 0x00:
       case 0x0e:
-        return cut(byte == 0x0e);
+        return cut();
       case 0x01:
         return plug_in(world_, take());
       case 0x02: {
@@ -220,7 +220,7 @@ class Run {
       case 0x05:
         return talks_[at_].read();
       case 0x06:
-        cut(false);
+        cut();
         return talks_[at_].take_end();
       case 0x07:
         return write_script();
@@ -228,15 +228,15 @@ class Run {
         text_ += script_path();
         return;
       case 0x0b:
-        cut(false);
+        cut();
         at_ = 1 - at_;
         return;
       default:
         text_ += static_cast<char>(byte);
     }
   }
-  void cut(bool full) {
-    talks_[at_].take(text_, full);
+  void cut() {
+    talks_[at_].take(text_);
     text_.clear();
   }
   void write_script() {

@@ -192,8 +192,7 @@ class Judge {
     const uint64_t refused = now.dropped() - was.dropped();
     const size_t reached = judge_egress();
     check(refused <= 1 && (refused == 0 || reached == 0), "a frame is dropped or carried");
-    const bool group_source = (sent_.bytes[6] & 1U) != 0;
-    if (group_source || !wanted_.admitted) check(refused == 1, "what may not come in is dropped");
+    if (!wanted_.admitted) check(refused == 1, "what may not come in is dropped");
     if (refused == 1) return;
     const bool group = (sent_.bytes[0] & 1U) != 0;
     if (group || world_.fabric.hub()) {

@@ -60,7 +60,7 @@ class CommandLine(VdeTest):
             done = self.run_words(*words)
             self.assertEqual((done.returncode, done.stdout), (1, ""), words)
             self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
-            self.assertTrue(done.stderr.startswith("vde_switch: "), done.stderr)
+            self.assertTrue(done.stderr.startswith(f"{VDE_SWITCH}: "), done.stderr)
 
     def test_modes(self):
         for words, directory, ctl in ((["--dirmode", "0700"], 0o700, 0o600),
@@ -130,7 +130,7 @@ class LifeAndDeath(VdeTest):
             plug = self.plug(switch)
             switch.child.send_signal(number)
             self.assertEqual(switch.wait(), status)
-            self.assertIn(f"vde_switch: Caught signal {int(number)}, cleaning up and exiting\n",
+            self.assertIn(f"{VDE_SWITCH}: Caught signal {int(number)}, cleaning up and exiting\n",
                           switch.stderr())
             self.assertEqual(plug.ctl.recv(1), b"")
             self.assert_gone(switch)
@@ -148,7 +148,7 @@ class LifeAndDeath(VdeTest):
         switch = self.switch()
         self.assertEqual(switch.end(), 0)
         self.assertEqual(switch.stderr(),
-                         "vde_switch: EOF on stdin, cleaning up and exiting\n")
+                         f"{VDE_SWITCH}: EOF on stdin, cleaning up and exiting\n")
         for stdin in ("/dev/null", __file__):
             with open(stdin, "rb") as file:
                 switch = self.switch(stdin=file, ready=False, stdout=subprocess.DEVNULL)
@@ -236,7 +236,8 @@ class LifeAndDeath(VdeTest):
         self.assertEqual(switch.ask("vlan/allprint 7")[1:3],
                          ["VLAN 0007", " -- Port 0005 tagged=0 active=0 status=Learning"])
         switch.end()
-        self.assertEqual(switch.stderr(), "vde_switch: EOF on stdin, cleaning up and exiting\n")
+        self.assertEqual(switch.stderr(),
+                         f"{VDE_SWITCH}: EOF on stdin, cleaning up and exiting\n")
         (self.folder / ".vde2").mkdir()
         (self.folder / ".vde2" / "vde_switch.rc").write_text("vlan/create 8")
         switch = self.switch()

@@ -17,8 +17,7 @@ using namespace tools;
 using netstack::Fd;
 using netstack::MemoryPort;
 
-TEST_CASE("what was read is cut into commands") {
-  ConsoleWorld world;
+TEST_CASE("what was read is cut into commands at line feeds, and nowhere else") {
   struct Case {
     std::vector<std::string_view> reads;
     std::vector<std::string> commands;
@@ -26,24 +25,19 @@ TEST_CASE("what was read is cut into commands") {
   };
   for (const Case& c : std::vector<Case>{
            {{"showinfo\n"}, {"showinfo"}, false},
-           {{"showinfo"}, {"showinfo"}, false},
+           {{"showinfo"}, {}, true},
            {{"showinfo\nhelp ds\n"}, {"showinfo", "help ds"}, false},
            {{"\n\n"}, {"", ""}, false},
-           {{"zork"}, {}, true},
            {{"zo", "rk\n"}, {"zork"}, false},
-           {{"port/create"}, {}, true},
-           {{"port/create 5"}, {"port/create 5"}, false},
+           {{"port/create 5"}, {}, true},
+           {{"vlan/create 4", "2\nvlan/print\n"}, {"vlan/create 42", "vlan/print"}, false},
            {{"port/cr", "eate 5\nvlan/pr", "int\n"}, {"port/create 5", "vlan/print"}, false},
-           {{"vlan/addport 7"}, {}, true},
-           {{"vlan/addport 7 1"}, {"vlan/addport 7 1"}, false},
-           {{"hash/print"}, {"hash/print"}, false},
-           {{"showinfo\nlogout"}, {"showinfo", "logout"}, false},
+           {{"showinfo\nlogout"}, {"showinfo"}, true},
            {{"# half a comment"}, {}, true}}) {
-    CommandSplitter splitter(
-        [&](std::string_view line) { return world.interpreter.is_complete(line); });
+    CommandSplitter splitter;
     std::vector<std::string> commands;
     for (const std::string_view read : c.reads) {
-      splitter.feed(read, false);
+      splitter.feed(read);
       while (auto line = splitter.next()) commands.push_back(line->text);
     }
     CHECK_MESSAGE(commands == c.commands, c.reads[0]);
@@ -51,27 +45,16 @@ TEST_CASE("what was read is cut into commands") {
   }
 }
 
-TEST_CASE("a full read says nothing about where the command ends") {
-  CommandSplitter splitter([](std::string_view) { return true; });
-  splitter.feed("port/create 1", true);
-  CHECK(!splitter.next());
-  splitter.feed("2\n", false);
-  CHECK(splitter.next()->text == "port/create 12");
-}
-
 TEST_CASE("a line that is too long is refused whole, however it comes") {
-  CommandSplitter splitter([](std::string_view) { return true; });
+  CommandSplitter splitter;
   for (int i = 0; i < 3; ++i) {
-    splitter.feed(std::string(kCommandLine_size, 'x'), false);
-    while (auto line = splitter.next()) CHECK(line->text.size() <= kCommandLine_size);
+    splitter.feed(std::string(kCommandLine_size, 'x'));
+    CHECK(!splitter.next());
   }
-  CommandSplitter strict([](std::string_view) { return false; });
-  strict.feed(std::string(3 * kCommandLine_size, 'x'), false);
-  CHECK(!strict.next());
-  strict.feed("y\nhelp\n", false);
-  CHECK(strict.next()->too_long);
-  CHECK(strict.next()->text == "help");
-  CHECK(!strict.next());
+  splitter.feed("y\nhelp\n");
+  CHECK(splitter.next()->too_long);
+  CHECK(splitter.next()->text == "help");
+  CHECK(!splitter.next());
 }
 
 // --- sessions -----------------------------------------------------------------------------------
@@ -80,13 +63,14 @@ namespace {
 
 // A session over a socket pair, whose prompts go where those of -M go.
 struct Talk {
-  explicit Talk(ConsoleWorld& the_world) : world(the_world) {
+  explicit Talk(ConsoleWorld& the_world, Session::Tail tail = Session::Tail::kEndsWithSilence)
+      : world(the_world) {
     int ends[2];
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
     ours = Fd(ends[0]);
     session = std::make_unique<Session>(
         world.interpreter, world.state, Fd(ends[1]),
-        Session::Habits{{}, [this](Next next) { ended.push_back(next); }, [] {}});
+        Session::Habits{{}, [this](Next next) { ended.push_back(next); }, [] {}, tail});
   }
   std::string heard() {
     std::string out;
@@ -120,30 +104,62 @@ size_t count_of(std::string_view what, std::string_view in) {
 TEST_CASE("every command of one read is answered, with a prompt each") {
   ConsoleWorld world;
   Talk talk(world);
-  talk.session->take("zork\n\nport/create 1\nport/crea", false);
+  talk.session->take("zork\n\nport/create 1\nport/crea");
   CHECK(talk.heard() == kMissing + kVdePrompt + kVdePrompt + kOk + kVdePrompt);
-  talk.session->take("te 2\n", false);
+  talk.session->take("te 2\n");
   CHECK(talk.heard() == kOk + kVdePrompt);
 }
 
-TEST_CASE("a typing error without line feed is answered when nothing follows it") {
+TEST_CASE("a command without line feed is answered when nothing follows it") {
   ConsoleWorld world;
   Talk talk(world);
-  talk.session->take("zork", false);
+  const auto pass = [&](uint64_t time_ns) {
+    world.clock.advance_ns(time_ns);
+    world.loop.tick(0);
+  };
+  talk.session->take("zork");
   CHECK(talk.heard().empty());
+  pass(kCommandTail_ns);
+  CHECK(talk.heard() == kMissing + kVdePrompt);
+  talk.session->take("vlan/create 4");  // in pieces, each within the time
+  pass(kCommandTail_ns - 1);
+  talk.session->take("2");
+  pass(kCommandTail_ns - 1);
+  CHECK(talk.heard().empty());
+  talk.session->take("\nvlan/print 42");
+  pass(kCommandTail_ns);
+  CHECK(talk.heard() == kOk + kVdePrompt + framed("VLAN 0042\n") + kVdePrompt);
+  CHECK(!world.lan.fabric().vlans().exists(4));
+  talk.session->take("vlan/create");
+  talk.session->take_end();
+  CHECK(talk.heard() == kInvalid + kVdePrompt);
+}
+
+TEST_CASE("a console that has sent line feeds ends its commands with them") {
+  ConsoleWorld world;
+  Talk talk(world, Session::Tail::kEndsAsLinesBefore);
+  talk.session->take("zork");
   world.clock.advance_ns(kCommandTail_ns);
   world.loop.tick(0);
   CHECK(talk.heard() == kMissing + kVdePrompt);
-  talk.session->take("vlan/create", false);
+  talk.session->take("\nvlan/create 4");
+  world.clock.advance_ns(100 * kCommandTail_ns);
+  world.loop.tick(0);
+  CHECK(talk.heard() == kVdePrompt);
+  talk.session->take("2\nvlan/create 4");
+  CHECK(talk.heard() == kOk + kVdePrompt);
+  talk.session->take("3");
   talk.session->take_end();
-  CHECK(talk.heard() == kInvalid + kVdePrompt);
+  CHECK(talk.heard() == kOk + kVdePrompt);
+  for (const int vid : {42, 43}) CHECK(world.lan.fabric().vlans().exists(vid));
+  CHECK(!world.lan.fabric().vlans().exists(4));
 }
 
 TEST_CASE("logout and shutdown are told to who owns the session, and end nothing else") {
   ConsoleWorld world;
   Talk talk(world);
-  talk.session->take("logout\n", false);
-  talk.session->take("shutdown\nport/create 5\n", false);
+  talk.session->take("logout\n");
+  talk.session->take("shutdown\nport/create 5\n");
   CHECK(talk.ended == std::vector{Next::kLogout, Next::kShutdown});
   CHECK(talk.heard().empty());
   CHECK(world.lan.ports().find(5) == nullptr);
@@ -156,10 +172,10 @@ TEST_CASE("a session that does not read is not served, and misses nothing but ev
   }
   Talk talk(world);
   const std::string listing = world.run("port/print");
-  talk.session->take("debug/add\n", false);
+  talk.session->take("debug/add\n");
   std::string burst;
   for (int i = 0; i < 100; ++i) burst += "port/print\n";
-  talk.session->take(burst, false);
+  talk.session->take(burst);
   CHECK(!talk.session->wants_input());
   CHECK(talk.session->replies().size() <= kReplyBacklog_size + listing.size() + 10);
   for (int number = 0; number < 20; ++number) world.plug({.owner = 0});
@@ -168,7 +184,7 @@ TEST_CASE("a session that does not read is not served, and misses nothing but ev
   CHECK(count_of("0000 DATA END WITH '.'\n", heard) == 100);
   CHECK(count_of("\n.\n1000 Success\n\nvde$ ", heard) == 100);
   CHECK(world.log.count("missed 60 events because it did not read") == 1);
-  talk.session->take("help zz\n", false);
+  talk.session->take("help zz\n");
   CHECK(count_of("COMMAND PATH", talk.heard()) == 1);
 }
 
@@ -176,9 +192,9 @@ TEST_CASE("events come as they happen, to those who asked") {
   ConsoleWorld world;
   Talk talk(world);
   Talk deaf(world);
-  talk.session->take("debug/add zz\ndebug/add\ndebug/add port\ndebug/del fstp\n", false);
+  talk.session->take("debug/add zz\ndebug/add\ndebug/add port\ndebug/del fstp\n");
   CHECK(talk.heard() ==
-        kInvalid + kVdePrompt + kOk + kVdePrompt + kExists + kVdePrompt + kInvalid + kVdePrompt);
+        kInvalid + kVdePrompt + kOk + kVdePrompt + kExists + kVdePrompt + kOk + kVdePrompt);
   MemoryPort* a = world.plug({.port_number = 3, .owner = 0, .endpoint_id = 12}, "D");
   CHECK(talk.heard() ==
         "3021 port/+ 03\n3031 port/ep/+ Port 03 FD 12\n3023 port/descr Port 03 FD 12 -> \"D\"\n");
@@ -189,7 +205,7 @@ TEST_CASE("events come as they happen, to those who asked") {
   CHECK(talk.heard() ==
         "3032 port/ep/- Port 03 FD 12\n3012 hash/- 52:54:00:00:00:01 VLAN 00:00 Port 3\n"
         "3022 port/- 03\n");
-  talk.session->take("debug/list hash\ndebug/del hash\ndebug/del hash\ndebug/list hash/+\n", false);
+  talk.session->take("debug/list hash\ndebug/del hash\ndebug/del hash\ndebug/list hash/+\n");
   const std::string head =
       "CATEGORY               TAG STATUS HELP\n"
       "------------           --- ------ ----\n";
@@ -226,6 +242,8 @@ TEST_CASE("a management socket greets, prompts and ends sessions") {
     const Fd client = netstack::connect_unix(world.options.management);
     CHECK(hear(client.get()) == banner() + kVdePrompt);
     say(client.get(), "port/create 3");
+    world.loop.tick(0);
+    world.clock.advance_ns(kCommandTail_ns);
     CHECK(hear(client.get()) == kOk + kVdePrompt);
     say(client.get(), "logout\n");
     CHECK(hear(client.get()) == "9999 END OF SESSION");

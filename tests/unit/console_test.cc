@@ -151,8 +151,12 @@ TEST_CASE("a port with endpoints, its counters and its drops") {
   check_rows(world, {{"port/remove 1", kInUse},
                      {"port/resetcounter 1", kOk},
                      {"port/epclose 1 8", kNoDevice},
-                     {"port/epclose 1 9", kOk}});
+                     {"port/epclose 1", kInvalid},
+                     {"port/epclose 1 x", kInvalid},
+                     {"port/epclose 1 0009", kOk},    // as it is printed
+                     {"port/epclose 2 0011", kOk}});  // eleven, and not nine
   world.loop.tick(0);
+  CHECK(world.run("port/print 2") == framed("", "1006 No such device or address"));
   CHECK(world.run("port/print 1") == framed("", "1006 No such device or address"));
   CHECK(world.run("port/allprint 1") ==
         framed("Port 0001 untagged_vlan=0000 INACTIVE - Unnamed Allocatable\n"
@@ -161,7 +165,7 @@ TEST_CASE("a port with endpoints, its counters and its drops") {
                " OUT: pkts          0          bytes                    0\n"));
 }
 
-TEST_CASE("VLANs: printing changes nothing, the first change ends transparency") {
+TEST_CASE("VLANs: printing and refused commands change nothing, the first change does") {
   ConsoleWorld world;
   world.plug({.owner = 0});
   world.plug({.owner = 0});
@@ -170,10 +174,17 @@ TEST_CASE("VLANs: printing changes nothing, the first change ends transparency")
                                            " -- Port 0002 tagged=0 active=1 status=Forwarding\n")},
                      {"vlan/print 7", framed("", "1006 No such device or address")},
                      {"vlan/print 9999", framed("", "1022 Invalid argument")},
-                     {"vlan/allprint 0", framed("", "1022 Invalid argument")}});
+                     {"vlan/allprint 0", framed("", "1022 Invalid argument")},
+                     {"vlan/create x", kInvalid},
+                     {"vlan/create", kInvalid},
+                     {"vlan/remove 99", kNoDevice},
+                     {"vlan/addport 99 1", kNoDevice},
+                     {"vlan/delport", kInvalid},
+                     {"port/setvlan", kInvalid},
+                     {"port/setvlan 1 99", kNoDevice},
+                     {"port/setvlan 9 0", kNoDevice},
+                     {"port/setvlan 1 0", kOk}});
   CHECK(!world.lan.fabric().vlans().active());
-  check_rows(world, {{"vlan/create x", kInvalid}});
-  CHECK(world.lan.fabric().vlans().active());
   check_rows(world,
              {{"vlan/create 7", kOk},
               {"vlan/create 7", kExists},
@@ -205,9 +216,7 @@ TEST_CASE("VLANs: printing changes nothing, the first change ends transparency")
               {"vlan/remove 4094", kNoDevice}});
   CHECK(world.run("port/allprint 3").find("Port 0003 untagged_vlan=4095 INACTIVE") !=
         std::string::npos);
-  ConsoleWorld other;
-  CHECK(other.run("port/setvlan 1 7") == kNoDevice);
-  CHECK(other.lan.fabric().vlans().active());
+  CHECK(world.lan.fabric().vlans().active());
 }
 
 TEST_CASE("the forwarding table by command") {
@@ -225,6 +234,8 @@ TEST_CASE("the forwarding table by command") {
   CHECK(found.find(" Addr: 52:54:00:00:00:01 VLAN 0000 to port: 003  age 5 secs\n") !=
         std::string::npos);
   CHECK(found == world.run("hash/print"));
+  CHECK(found == world.run("hash/find 52.54.0.0.0.1"));
+  CHECK(found == world.run("hash/find 52.54.0.0.0.1 0"));
   CHECK(found.starts_with("0000 DATA END WITH '.'\nHash: 0"));
   check_rows(world, {{"hash/find 52:54:00:00:00:01 7", framed("", "1019 No such device")},
                      {"hash/setsize 100", kOk},
@@ -248,7 +259,7 @@ TEST_CASE("the spanning tree says that it is not there") {
         framed("There is no spanning tree here; the switch's storm guard limits what loops can "
                "do\n",
                "1038 Function not implemented")},
-       {"fstp/print", framed("FST DATA VLAN 0000 FSTP IS DISABLED\n")},
+       {"fstp/print", framed("FST DATA VLAN 0000 ROOTSWITCH FSTP IS DISABLED\n")},
        {"fstp/print 7", framed("", "1006 No such device or address")},
        {"fstp/setedge 0 1 1", kMissing},
        {"fstp/bonus 0 1 100", kMissing},

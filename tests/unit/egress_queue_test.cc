@@ -43,7 +43,8 @@ size_t any_size(std::mt19937& random) {
 }  // namespace
 
 TEST_CASE("an empty queue has nothing to show") {
-  EgressQueue queue;
+  EgressBudget budget;
+  EgressQueue queue(budget);
   std::array<iovec, 2> pieces;
   std::array<iovec, 4> frames;
   CHECK(queue.empty());
@@ -52,7 +53,8 @@ TEST_CASE("an empty queue has nothing to show") {
 }
 
 TEST_CASE("a burst is taken from its front until one frame does not fit") {
-  EgressQueue queue(kSmallest_size);
+  EgressBudget budget;
+  EgressQueue queue(budget, kSmallest_size);
   const Bytes bytes = numbered_frame(9'996, 1);  // 10,000 with its length: six fit
   FrameBatch<kBurstFrames> batch;
   for (int i = 0; i < 10; ++i) batch.add(bytes.data(), bytes.size());
@@ -65,7 +67,8 @@ TEST_CASE("a burst is taken from its front until one frame does not fit") {
 }
 
 TEST_CASE("the largest frame fits the smallest queue") {
-  EgressQueue queue(kSmallest_size);
+  EgressBudget budget;
+  EgressQueue queue(budget, kSmallest_size);
   const Bytes bytes = numbered_frame(kFrameBytesMax, 1);
   CHECK(queue.push(FrameView(bytes).burst()) == 1);
   CHECK(peek_all(queue) == framed(bytes));
@@ -78,7 +81,8 @@ TEST_CASE("a frame cut by a short write continues where it stopped") {
   const Bytes rest = framed(second);
   stream.insert(stream.end(), rest.begin(), rest.end());
   for (size_t cut = 0; cut <= stream.size(); ++cut) {
-    EgressQueue queue(kSmallest_size);
+    EgressBudget budget;
+    EgressQueue queue(budget, kSmallest_size);
     CHECK(queue.push(FrameView(first).burst()) == 1);
     CHECK(queue.push(FrameView(second).burst()) == 1);
     queue.consume(cut);
@@ -91,7 +95,8 @@ TEST_CASE("as a stream: bytes come out as they went in, for any sizes and any wr
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     CAPTURE(seed);
     std::mt19937 random(seed);
-    EgressQueue queue(100'000);
+    EgressBudget budget;
+    EgressQueue queue(budget, 100'000);
     Bytes expected;
     size_t refused = 0;
     for (uint32_t step = 0; step < 1000; ++step) {
@@ -117,7 +122,8 @@ TEST_CASE("as datagrams: frames come out as they went in, for any sizes and any 
   for (uint32_t seed = 1; seed <= 20; ++seed) {
     CAPTURE(seed);
     std::mt19937 random(seed);
-    EgressQueue queue(100'000);
+    EgressBudget budget;
+    EgressQueue queue(budget, 100'000);
     std::deque<Bytes> expected;
     size_t refused = 0;
     for (uint32_t step = 0; step < 1000; ++step) {
@@ -145,7 +151,8 @@ TEST_CASE("as datagrams: frames come out as they went in, for any sizes and any 
 }
 
 TEST_CASE("what waits for a receiver that has gone becomes drops") {
-  EgressQueue queue(kSmallest_size);
+  EgressBudget budget;
+  EgressQueue queue(budget, kSmallest_size);
   const Bytes bytes = numbered_frame(100, 1);
   for (int i = 0; i < 3; ++i) CHECK(queue.push(FrameView(bytes).burst()) == 1);
   PortCounters counters;
@@ -161,6 +168,38 @@ TEST_CASE("what waits for a receiver that has gone becomes drops") {
   CHECK(peek_all(queue) == framed(bytes));
 }
 
+TEST_CASE("queues share a budget: when it is used up each holds what it has, or its first part") {
+  EgressBudget budget(1'000'000);
+  const Bytes bytes = numbered_frame(1514, 1);
+  const auto fill = [&](EgressQueue& queue) {
+    while (queue.push(FrameView(bytes).burst()) == 1) {
+    }
+    return queue.frame_bytes();
+  };
+  {
+    EgressQueue deep(budget);
+    CHECK(fill(deep) > kEgressQueueKeep_size + 990'000 - 1514);
+    CHECK(fill(deep) < kEgressQueueKeep_size + 1'000'000);
+    EgressQueue late(budget);
+    EgressQueue later(budget);
+    for (EgressQueue* queue : {&late, &later}) {
+      CHECK(fill(*queue) > kEgressQueueKeep_size - 2 * 1514);
+      CHECK(fill(*queue) < kEgressQueueKeep_size + 1514);
+    }
+    CHECK(budget.used_size() <= 1'000'000);
+
+    // What is taken out makes room in the same place, again and again.
+    for (int round = 0; round < 1000; ++round) {
+      late.pop_frames(1);
+      CHECK(late.push(FrameView(bytes).burst()) == 1);
+    }
+    deep.pop_frames(deep.frame_count());
+    CHECK(budget.used_size() < 2 * 1514);
+    CHECK(fill(later) > kEgressQueueKeep_size + 990'000 - 1514);
+  }
+  CHECK(budget.used_size() == 0);
+}
+
 TEST_CASE("a queue that was deep gives its memory back when it has run empty") {
   const auto is_resident = [](const void* at) {
     const auto page_size = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -169,7 +208,8 @@ TEST_CASE("a queue that was deep gives its memory back when it has run empty") {
     REQUIRE(::mincore(reinterpret_cast<void*>(page), 1, &resident) == 0);
     return (resident & 1U) != 0;
   };
-  EgressQueue queue;
+  EgressBudget budget;
+  EgressQueue queue(budget);
   const Bytes bytes = numbered_frame(1514, 1);
   for (int round = 0; round < 3; ++round) {
     while (queue.push(FrameView(bytes).burst()) == 1) {

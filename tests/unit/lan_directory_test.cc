@@ -40,6 +40,27 @@ void touch(const std::string& path) {
   std::ofstream(path) << "x";
 }
 
+mode_t mode_of(const std::string& path) {
+  struct stat status {};
+  REQUIRE(::stat(path.c_str(), &status) == 0);
+  return status.st_mode & 07777;
+}
+
+constexpr LanDirectoryRules kOwn{.mode = 0700, .own = true};
+
+// Runs `act` as a user whom file modes hold back, in a process of its own. True: it says so.
+template <typename Act>
+bool as_nobody(Act act) {
+  constexpr uid_t kNobody = 65534;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::geteuid() == 0 && (::setgid(kNobody) != 0 || ::setuid(kNobody) != 0)) ::_exit(1);
+    ::_exit(act() ? 0 : 1);
+  }
+  int status = 0;
+  return ::waitpid(child, &status, 0) == child && status == 0;
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -167,6 +188,70 @@ TEST_CASE("one switch at a time, and a killed one does not count") {
   CHECK(files_in(directory.path).empty());
   ::close(started[0]);
   ::close(started[1]);
+}
+
+// Stock switches do not lock their directory.
+TEST_CASE("the directory of a live switch that does not lock it stays as it is") {
+  const TemporaryDirectory parent;
+  const std::string directory = parent.file("lan");
+  REQUIRE(::mkdir(directory.c_str(), 0) == 0);
+  REQUIRE(::chmod(directory.c_str(), 02770) == 0);
+  {
+    const UnixListener victim = listen_unix(directory + "/ctl");
+    leave_dead(directory + "/001.6", SOCK_DGRAM);
+    CHECK(has(error_of([&] { LanDirectory(directory, kOwn); }), "in use by a running switch"));
+    CHECK(mode_of(directory) == 02770);
+    CHECK(files_in(directory) == std::vector<std::string>{"001.6", "ctl"});
+  }
+  touch(directory + "/ctl");
+  CHECK(has(error_of([&] { LanDirectory(directory, kOwn); }), "its ctl is no socket"));
+  CHECK(mode_of(directory) == 02770);
+  ::unlink((directory + "/ctl").c_str());
+  leave_dead(directory + "/ctl", SOCK_STREAM);
+  {
+    const LanDirectory lan(directory, kOwn);
+    CHECK(mode_of(directory) == 0700);
+    CHECK(files_in(directory) == std::vector<std::string>{"ctl"});
+    ::unlink((directory + "/ctl").c_str());
+  }
+  CHECK(files_in(parent.path).empty());
+}
+
+TEST_CASE("at the end of a directory of our own dead sockets go that we may not connect to") {
+  const TemporaryDirectory parent;
+  REQUIRE(::chmod(parent.path.c_str(), 0777) == 0);
+  CHECK(as_nobody([&] {
+    const LanDirectory lan(parent.file("lan"), kOwn);
+    leave_dead(lan.file(".00123-00000"), SOCK_DGRAM);
+    ::chmod(lan.file(".00123-00000").c_str(), 0);
+    return probe_socket(lan.file(".00123-00000"), SOCK_DGRAM) == SocketState::kForeign;
+  }));
+  CHECK(files_in(parent.path).empty());
+}
+
+TEST_CASE("a directory that took the place of ours is left alone") {
+  const TemporaryDirectory parent;
+  auto first = std::make_unique<LanDirectory>(parent.file("lan"), kOwn);
+  std::filesystem::remove_all(first->path());
+  {
+    const LanDirectory second(parent.file("lan"), kOwn);
+    leave_dead(second.file("001.6"), SOCK_DGRAM);
+    first.reset();
+    CHECK(files_in(second.path()) == std::vector<std::string>{"001.6"});
+  }
+  CHECK(files_in(parent.path).empty());
+}
+
+TEST_CASE("what is no directory keeps its mode") {
+  const TemporaryDirectory parent;
+  touch(parent.file("file"));
+  REQUIRE(::chmod(parent.file("file").c_str(), 0642) == 0);
+  CHECK(has(error_of([&] { LanDirectory(parent.file("file"), kOwn); }), "Not a directory"));
+  CHECK(mode_of(parent.file("file")) == 0642);
+  REQUIRE(::mkfifo(parent.file("fifo").c_str(), 0600) == 0);
+  REQUIRE(::chmod(parent.file("fifo").c_str(), 0642) == 0);
+  CHECK(has(error_of([&] { LanDirectory(parent.file("fifo"), kOwn); }), "Not a directory"));
+  CHECK(mode_of(parent.file("fifo")) == 0642);
 }
 
 TEST_CASE("unusable directories are one line, and nothing is left") {

@@ -134,11 +134,29 @@ TEST_CASE("the end of the input ends the port; a reader that is gone does not") 
   CHECK((::fcntl(pipes.in.get(), F_GETFL) & O_NONBLOCK) == 0);  // put back
 }
 
-TEST_CASE("a regular file is refused") {
-  SystemClock clock;
-  Loop loop(clock);
-  TestHost host(loop);
-  TemporaryDirectory temporary;
-  const Fd file(::open(temporary.file("f").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  CHECK_THROWS_AS(PipePort(loop, host, file.get(), file.get(), "file"), Error);
+TEST_CASE("a file, which cannot be waited for, is read to its end; so is /dev/null") {
+  const TemporaryDirectory directory;
+  const std::vector<Bytes> frames = some_frames(500, 1400);  // more than one read holds
+  for (const bool null : {false, true}) {
+    const std::string path = null ? "/dev/null" : directory.file("frames");
+    Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    REQUIRE(file);
+    const Bytes bytes = framed(frames);
+    if (!null)
+      REQUIRE(::write(file.get(), bytes.data(), bytes.size()) ==
+              static_cast<ssize_t>(bytes.size()));
+    ::lseek(file.get(), 0, SEEK_SET);
+    SystemClock clock;
+    Loop loop(clock);
+    TestHost host(loop);
+    const Fd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+    Port* port =
+        host.add(std::make_unique<PipePort>(loop, host, file.get(), nowhere.get(), "file"));
+    send_all(*port, {frames[0]});
+    CHECK(port->counters().dropped() == 0);
+    REQUIRE(tick_until(loop, [&] { return host.ports.empty(); }));
+    CHECK(host.reasons == std::vector<std::string>{""});
+    CHECK(host.received.size() == (null ? 0 : frames.size()));
+    CHECK(loop.next_deadline_ns() == UINT64_MAX);
+  }
 }

@@ -111,6 +111,19 @@ TEST_CASE("two guests with the same address and the same words are no loop at or
   lan.check_untouched(1000);
 }
 
+TEST_CASE("a station that says the same by two ports in turn passes, and so do a few like it") {
+  for (const uint32_t station_count : {1U, 4U}) {
+    Lan lan(3);
+    for (uint32_t number = 0; number < 4000; ++number) {
+      const uint32_t speaker = number % station_count;
+      const PortId port = 1 + number / station_count % 2;
+      lan.inject(port, make_frame(kBroadcast, station(speaker)));
+      lan.clock.advance_ns(5 * netstack::kMillisecond_ns / station_count);
+    }
+    lan.check_untouched(4000);
+  }
+}
+
 TEST_CASE("at loop-like rates they are") {
   Lan lan(3);
   lan.inject(1, make_frame(kBroadcast, station(7)));

@@ -202,14 +202,35 @@ TEST_CASE("a frame for a station behind its own ingress port is dropped as hairp
   CHECK(lan.port(1).counters().dropped() == 2);
 }
 
-TEST_CASE("a frame from a group address is dropped and not learned") {
-  Lan lan(2);
-  const Mac group{{0x03, 0, 0, 0, 0, 1}};
-  lan.port(1).inject(make_frame(kB, group));
-  lan.port(1).inject(make_frame(kBroadcast, kBroadcast));
-  CHECK(lan.port(2).received_count() == 0);
-  CHECK(lan.port(1).counters().dropped(DropReason::kBadSource) == 2);
-  CHECK(lan.bridge.fdb().station_count() == 0);
+TEST_CASE("a frame from a group address passes and is not learned") {
+  for (const bool hub : {false, true}) {
+    Lan lan(3);
+    lan.bridge.set_hub(hub);
+    const Mac group{{0x03, 0, 0, 0, 0, 1}};
+    const std::vector<Bytes> frames{make_frame(kB, group), make_frame(kBroadcast, kBroadcast)};
+    lan.port(1).inject(frames);
+    CHECK(lan.port(2).take() == frames);
+    CHECK(lan.port(3).take() == frames);
+    CHECK(lan.bridge.fdb().station_count() == 0);
+    lan.port(2).inject(make_frame(group, kB));
+    CHECK(lan.port(1).received_count() == 1);
+    CHECK(lan.port(3).received_count() == 1);
+  }
+}
+
+TEST_CASE("a hub sends nothing to the management port, a switch does") {
+  for (const bool hub : {false, true}) {
+    Lan lan(2);
+    MemoryPort management("management");
+    REQUIRE(lan.bridge.attach_at(0, management));
+    lan.bridge.set_hub(hub);
+    management.inject(make_frame(kBroadcast, kC));
+    lan.port(1).inject(std::vector<Bytes>{make_frame(kBroadcast, kA), make_frame(kC, kA)});
+    CHECK(management.received_count() == (hub ? 0 : 2));
+    CHECK(lan.port(1).received_count() == 1);
+    CHECK(lan.port(2).received_count() == (hub ? 3 : 2));
+    lan.bridge.detach(management);
+  }
 }
 
 TEST_CASE("frames with the same decision share one transmit call") {
@@ -298,7 +319,7 @@ TEST_CASE("a mirror sees each frame once, before it is forwarded, dropped ones t
     CHECK(mirror.frames[at].first == 1);
     CHECK(mirror.frames[at].second == burst[at]);
   }
-  CHECK(lan.port(2).received_count() == 2);
+  CHECK(lan.port(2).received_count() == 3);
   lan.bridge.mirror_to(nullptr);
   lan.port(1).inject(burst);
   CHECK(mirror.call_count == 1);
@@ -317,11 +338,10 @@ TEST_CASE("every frame is accounted for") {
   CHECK(in.ingress_bytes == 7 * to_b.size());
   CHECK(in.dropped(DropReason::kRunt) == 1);
   CHECK(in.dropped(DropReason::kHairpin) == 1);
-  CHECK(in.dropped(DropReason::kBadSource) == 1);
   CHECK(out.egress_frames == 3);
   CHECK(out.egress_bytes == 3 * to_b.size());
-  CHECK(out.dropped(DropReason::kQueueFull) == 2);
-  CHECK(lan.port(3).counters().egress_frames == 1);  // B's announcement
+  CHECK(out.dropped(DropReason::kQueueFull) == 3);
+  CHECK(lan.port(3).counters().egress_frames == 2);  // B's announcement and the broadcast
 
   lan.port(2).take();  // makes room again
   lan.port(1).inject(to_b);

@@ -149,6 +149,59 @@ TEST_CASE("a receiver that reads more slowly than its sender sends loses nothing
   }
 }
 
+TEST_CASE(
+    "a receiver that reads steadily, however slowly, loses nothing that is sent to it alone") {
+  for (const size_t pace : {size_t{2}, size_t{5}, size_t{11}}) {
+    CAPTURE(pace);  // frames per millisecond
+    Room room;
+    size_t offered = 0;
+    size_t taken = 0;
+    for (int ms = 0; ms < 3000; ++ms) {
+      offered += room.offer(kA, {kB});
+      taken += room.take(kB, pace);
+      room.pass_1ms();
+    }
+    CHECK(taken >= 2999 * pace);  // and is kept busy
+    for (size_t more = 1; more > 0;) {
+      room.pass_1ms();
+      more = room.take(kB, 1'000'000);
+      taken += more;
+    }
+    CHECK(taken == offered);
+    CHECK(room.ports[kB]->counters().dropped() == 0);
+  }
+}
+
+TEST_CASE("a slow reader does not set the pace of what goes to others too") {
+  Room room;
+  size_t taken = 0;
+  for (int ms = 0; ms < 1000; ++ms) {
+    room.offer(kA, {kB, kD});
+    room.take(kB, 2);
+    room.pass_1ms();
+    taken += room.take(kD, 1'000'000);
+  }
+  CHECK(room.dropped_at(kB) > 0);
+  CHECK(room.dropped_at(kD) == 0);
+  CHECK(taken > 1000 * kVdeRestFrames_count / 2);
+}
+
+TEST_CASE("a receiver that takes a frame now and then has stopped") {
+  Room room;
+  for (int ms = 0; ms < 1000; ++ms) {
+    room.offer(kA, {kB});
+    if (ms % 10 == 0) room.take(kB, 1);
+    room.pass_1ms();
+  }
+  CHECK(room.dropped_at(kB) > 0);
+  const uint64_t read_before = room.read_from(kA);
+  for (int turn = 0; turn < 100; ++turn) {  // it holds nobody back any more
+    room.offer(kA, {kB});
+    room.loop.tick(0);
+  }
+  CHECK(room.read_from(kA) - read_before == 100 * kBurstFrames);
+}
+
 TEST_CASE("a receiver that has stopped is waited for and then dropped for") {
   Room room;
   const uint64_t patience_ms = room.patience_ms();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <syslog.h>
@@ -18,8 +19,8 @@ using netstack::Error;
 using netstack::Fd;
 using netstack::host_error;
 
-FaceLog::FaceLog(std::string program)
-    : program_(std::move(program)), terminal_(STDERR_FILENO, program_) {}
+FaceLog::FaceLog(const std::string& program)
+    : name_(std::filesystem::path(program).filename()), terminal_(STDERR_FILENO, program) {}
 
 void FaceLog::line(std::string_view text) {
   if (in_background_) {
@@ -31,7 +32,7 @@ void FaceLog::line(std::string_view text) {
 
 void FaceLog::in_background() {
   in_background_ = true;
-  ::openlog(program_.c_str(), LOG_PID, LOG_DAEMON);
+  ::openlog(name_.c_str(), LOG_PID, LOG_DAEMON);
 }
 
 namespace {
@@ -81,15 +82,15 @@ void Background::ready(FaceLog& log) {
 PidFile::PidFile(const std::string& path) {
   if (path.empty()) return;
   const std::string whole = std::filesystem::absolute(path);
-  const Fd file(::open(whole.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
-  if (!file) {
+  file_ = Fd(::open(whole.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  if (!file_) {
     throw host_error(errno, "make pid file " + path,
                      errno == EEXIST ? "remove it if the process it names is gone" : "",
                      EX_CANTCREAT);
   }
   path_ = whole;
   const std::string text = fmt::format("{}\n", ::getpid());
-  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
+  if (::write(file_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     const int refusal = errno;
     ::unlink(path_.c_str());
     throw host_error(refusal, "write pid file " + path, "", EX_CANTCREAT);
@@ -97,7 +98,11 @@ PidFile::PidFile(const std::string& path) {
 }
 
 PidFile::~PidFile() {
-  if (!path_.empty()) ::unlink(path_.c_str());
+  struct stat ours {};
+  struct stat named {};
+  if (path_.empty() || ::fstat(file_.get(), &ours) != 0) return;
+  if (::lstat(path_.c_str(), &named) != 0) return;
+  if (ours.st_dev == named.st_dev && ours.st_ino == named.st_ino) ::unlink(path_.c_str());
 }
 
 }  // namespace tools

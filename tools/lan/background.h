@@ -8,15 +8,16 @@
 
 namespace tools {
 
-// Lines of a face: "PROGRAM: text" on stderr, and from in_background() on in the system's log.
+// Lines of a face: "PROGRAM: text" on stderr, and from in_background() on in the system's log,
+// which names programs without their directory.
 class FaceLog final : public netstack::Log {
  public:
-  explicit FaceLog(std::string program);
+  explicit FaceLog(const std::string& program);
   void line(std::string_view text) override;
   void in_background();
 
  private:
-  std::string program_;
+  std::string name_;
   netstack::FdLog terminal_;
   bool in_background_ = false;
 };
@@ -40,7 +41,8 @@ class Background {
 };
 
 // A file with this process's number, removed at the end. One that is there already belongs to
-// another process and is left alone: Error.
+// another process and is left alone: Error. So is one that somebody has put in ours' place since;
+// ours is kept open, so that no other can have its inode number meanwhile.
 class PidFile {
  public:
   explicit PidFile(const std::string& path);  // "": none
@@ -49,7 +51,8 @@ class PidFile {
   PidFile& operator=(const PidFile&) = delete;
 
  private:
-  std::string path_;  // absolute
+  std::string path_;  // absolute; empty: none
+  netstack::Fd file_;
 };
 
 }  // namespace tools

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <charconv>
-#include <csignal>
 #include <exception>
 
 #include "netstack/base/error.h"
@@ -20,7 +19,6 @@ namespace {
 
 constexpr mode_t kDefaultMode = 0700;  // libvdeplug's
 
-// A caller may have closed them; a socket of ours must not come to stand where others print.
 void open_standard_descriptors() {
   int fd = 0;
   do {
@@ -90,9 +88,13 @@ int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, con
   return run_plug_session(log, lan_end(plug, program), ours, [&] { background.ready(log); });
 }
 
-int face_main(const std::string& program, const std::function<int(FaceLog&)>& body) {
+void prepare_process() {
   open_standard_descriptors();
-  std::signal(SIGPIPE, SIG_IGN);  // a peer that left is an error code, not a signal
+  for (const int signal : kIgnoredSignals) std::signal(signal, SIG_IGN);
+}
+
+int face_main(const std::string& program, const std::function<int(FaceLog&)>& body) {
+  prepare_process();
   FaceLog log(program);
   try {
     return body(log);

@@ -2,6 +2,8 @@
 
 #include <sys/types.h>
 
+#include <array>
+#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -39,7 +41,15 @@ MakePort lan_end(const FacePlug& plug, std::string program);
 // Runs a face from its parsed options: background, pid file, cable. `ours` is our end of the cable.
 int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours);
 
-// The body of a face's main(): standard descriptors open, SIGPIPE ignored, errors as one line.
+// What every face does first. A caller may have closed standard descriptors; a socket of ours must
+// not come to stand where others print. And a peer that left is an error code, not a signal:
+// SIGPIPE and the other signals that VDE's programs take without ending (kIgnoredSignals) are
+// ignored.
+void prepare_process();
+inline constexpr std::array kIgnoredSignals = {SIGPIPE,   SIGALRM, SIGUSR1, SIGUSR2,  SIGPROF,
+                                               SIGVTALRM, SIGIO,   SIGPWR,  SIGSTKFLT};
+
+// The body of a face's main(): the process prepared, errors as one line.
 int face_main(const std::string& program, const std::function<int(FaceLog&)>& body);
 
 }  // namespace tools

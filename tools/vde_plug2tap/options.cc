@@ -82,7 +82,8 @@ Plug2TapOptions parse_plug2tap_options(int argc, char** argv) {
   opterr = 0;
   for (;;) {
     const int at = optind == 0 ? 1 : optind;
-    const int letter = ::getopt_long(argc, argv, ":s:p:m:g:dP:h", kLongOptions.data(), nullptr);
+    const int letter =
+        ::getopt_long_only(argc, argv, ":s:p:m:g:dP:h", kLongOptions.data(), nullptr);
     if (letter < 0) break;
     if (letter == '?') throw usage_error(fmt::format("there is no option {}", argv[at]));
     if (letter == ':') throw usage_error(fmt::format("{} needs a value", argv[at]));

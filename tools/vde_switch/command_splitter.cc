@@ -2,20 +2,21 @@
 
 namespace tools {
 
-void CommandSplitter::feed(std::string_view bytes, bool more_follows) {
+void CommandSplitter::feed(std::string_view bytes) {
   text_ += bytes;
-  more_follows_ = more_follows;
 }
 
 std::optional<CommandSplitter::Line> CommandSplitter::next() {
   const size_t end = text_.find('\n');
-  if (end != std::string::npos) return cut(end, end + 1);
+  if (end != std::string::npos) {
+    saw_line_feed_ = true;
+    return cut(end, end + 1);
+  }
   if (text_.size() > kCommandLine_size) {  // keep that it was too long, not the text
     skipping_ = true;
     text_.resize(1);
   }
-  if (skipping_ || more_follows_ || text_.empty() || !is_complete_(text_)) return std::nullopt;
-  return cut(text_.size(), text_.size());
+  return std::nullopt;
 }
 
 std::optional<CommandSplitter::Line> CommandSplitter::take_tail() {

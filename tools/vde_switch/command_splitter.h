@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,42 +8,37 @@ namespace tools {
 
 constexpr size_t kCommandLine_size = 4096;  // longer lines are refused whole
 
-// Cuts what was read into commands. A line feed ends one. Stock terminals (vdeterm) send commands
-// without it, and a client may send several at once or one in pieces, so what is left without line
-// feed is judged:
+// Cuts what was read into commands. A line feed ends one; how it was cut into reads means nothing:
 //
 //   read                      commands
 //   "showinfo\nhelp ds\n"     showinfo | help ds
-//   "showinfo"                showinfo        complete: nothing longer starts with it
-//   "vlan/create"             (tail)          an argument is still to come
-//   "vla"                     (tail)
+//   "vlan/create 4", "2\n"    vlan/create 42
+//   "showinfo"                (tail)
 //
-// A tail becomes a command when the rest of it comes, or when the caller has waited for that long
-// enough (take_tail). So a command in pieces is still one, and a typing error in a terminal that
-// sends no line feeds is still answered.
+// Stock terminals (vdeterm) send commands without line feed. So a tail becomes a command when the
+// caller has waited for its rest long enough (take_tail).
+//
+// Refused: to run a tail at once when it is a command that lacks nothing. "vlan/create 4" lacks
+// nothing, and may be the first part of "vlan/create 42".
 class CommandSplitter {
  public:
-  using IsComplete = std::function<bool(std::string_view)>;
   struct Line {
     std::string text;
     bool too_long = false;  // the text is missing
   };
 
-  explicit CommandSplitter(IsComplete is_complete) : is_complete_(std::move(is_complete)) {}
-
-  // `more_follows`: the read took all it could, so a cut at its end means nothing.
-  void feed(std::string_view bytes, bool more_follows);
+  void feed(std::string_view bytes);
   std::optional<Line> next();
   bool has_tail() const { return !text_.empty(); }  // once next() has nothing
+  bool saw_line_feed() const { return saw_line_feed_; }
   std::optional<Line> take_tail();
 
  private:
   Line cut(size_t size, size_t consumed);
 
-  IsComplete is_complete_;
   std::string text_;
-  bool more_follows_ = false;
-  bool skipping_ = false;  // the rest of a line that was too long
+  bool saw_line_feed_ = false;  // the peer ends its commands with them
+  bool skipping_ = false;       // the rest of a line that was too long
 };
 
 }  // namespace tools

@@ -37,7 +37,7 @@ Console::Console(Interpreter& interpreter, SwitchState& state, OnEnd on_end)
                 [this](Next next) {
                   if (next == Next::kShutdown) end(End::kShutdown);
                 },
-                [this] { adapt_watching(); }}) {
+                [this] { adapt_watching(); }, Session::Tail::kEndsAsLinesBefore}) {
   watch_input();
 }
 
@@ -80,7 +80,7 @@ void Console::read_some() {
   if (got < 0 && (errno == EINTR || errno == EAGAIN)) return;
   if (got > 0) {
     const auto size = static_cast<size_t>(got);
-    return session_.take({bytes.data(), size}, size == bytes.size());
+    return session_.take({bytes.data(), size});
   }
   session_.take_end();  // 0, or EIO: the terminal is gone
   end(End::kInputEnded);

@@ -14,6 +14,10 @@ namespace tools {
 enum class Event : uint8_t {
   kStationCame,
   kStationLeft,
+  kTreeStatus,  // this and the next three: listed, since scripts ask for them, and never posted
+  kTreeRoot,
+  kTreePortCame,
+  kTreePortLeft,
   kPortActive,
   kPortIdle,
   kDescribed,
@@ -32,6 +36,10 @@ struct EventCategory {
 constexpr std::array kEventCategories = {
     EventCategory{Event::kStationCame, "hash/+", 011, "a station was learned"},
     EventCategory{Event::kStationLeft, "hash/-", 012, "a station was forgotten"},
+    EventCategory{Event::kTreeStatus, "fstp/status", 044, "never: there is no spanning tree"},
+    EventCategory{Event::kTreeRoot, "fstp/root", 045, "never: there is no spanning tree"},
+    EventCategory{Event::kTreePortCame, "fstp/+", 041, "never: there is no spanning tree"},
+    EventCategory{Event::kTreePortLeft, "fstp/-", 042, "never: there is no spanning tree"},
     EventCategory{Event::kPortActive, "port/+", 021, "a port became active"},
     EventCategory{Event::kPortIdle, "port/-", 022, "a port became inactive"},
     EventCategory{Event::kDescribed, "port/descr", 023, "a plug said what it is"},

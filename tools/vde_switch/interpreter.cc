@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 
 #include "netstack/base/error.h"
@@ -17,15 +16,6 @@ namespace tools {
 namespace {
 
 constexpr std::string_view kBlanks = " \t\r";
-
-size_t words_in(std::string_view text, bool optional_ones_too) {
-  size_t count = 0;
-  for (text = without_blanks(text); !text.empty(); text = without_blanks(text)) {
-    if (optional_ones_too || text[0] != '[') ++count;
-    text.remove_prefix(std::min(text.find_first_of(kBlanks), text.size()));
-  }
-  return count;
-}
 
 std::string code_line(int code) {
   return fmt::format("1{:03} {}\n", code, netstack::errno_text(code));
@@ -74,17 +64,6 @@ const Command* Interpreter::find(std::string_view line) const {
     if (longest == nullptr || command->path.size() > longest->path.size()) longest = command;
   }
   return longest;
-}
-
-bool Interpreter::is_complete(std::string_view line) const {
-  line = without_blanks(line);
-  const Command* command = find(line);
-  if (command == nullptr) return false;
-  const bool may_go_on = std::ranges::any_of(commands_, [line](const Command* other) {
-    return other->path.size() > line.size() && other->path.starts_with(line);
-  });
-  return !may_go_on &&
-         words_in(line.substr(command->path.size()), true) >= words_in(command->syntax, false);
 }
 
 Interpreter::Reply Interpreter::run(std::string_view line, Listener* listener,

@@ -32,9 +32,6 @@ class Interpreter {
   // Runs a file's lines, echoing each before its reply. 0 or an errno value.
   int load(const std::string& path, Listener* listener, unsigned load_depth, Reply& out);
 
-  // Whether a line that ends here, without LF, cannot be the beginning of another command or lack
-  // an argument.
-  bool is_complete(std::string_view line) const;
   std::string help(std::string_view prefix) const;
 
  private:

@@ -59,7 +59,7 @@ void Management::on_input(Clients::iterator client, uint32_t epoll_events) {
   if (got < 0) return drop(client);
   if (got > 0) {
     const auto size = static_cast<size_t>(got);
-    return client->session->take({bytes.data(), size}, size == bytes.size());
+    return client->session->take({bytes.data(), size});
   }
   client->socket->forget();
   client->session->take_end();

@@ -265,7 +265,6 @@ mode_t VdeSwitchOptions::lan_directory_mode() const {
 VdeSwitchOptions parse_vde_switch_options(int argc, char** argv) {
   VdeSwitchOptions options;
   options.mac = random_mac();
-  if (argc > 0) options.program = std::filesystem::path(argv[0]).filename().string();
   optind = 0;  // start anew
   opterr = 0;
   for (int found = 0; !options.answer;) {

@@ -15,8 +15,7 @@ constexpr const char* kVdeVersion = "2.3.3";  // whose command line and console 
 
 // The command line of vde_switch(1). Paths are absolute.
 struct VdeSwitchOptions {
-  std::string program = "vde_switch";  // for messages
-  std::string directory;               // never empty
+  std::string directory;  // never empty
   std::optional<mode_t> mode;
   std::optional<mode_t> directory_mode;
   std::optional<gid_t> group;

@@ -59,10 +59,9 @@ Answer set_hub(const Call& call) {
 }
 
 Answer set_vlan(const Call& call) {
-  vlan::Vlans& vlans = call.state.lan.fabric().vlans();
-  vlans.begin();
   std::array<int, 2> values{};
   if (read_ints(call.argument, values) != values.size() || values[0] < 0) return {EINVAL};
+  vlan::Vlans& vlans = call.state.lan.fabric().vlans();
   return {vlans.set_pvid(static_cast<PortId>(values[0]), values[1])};
 }
 
@@ -166,13 +165,13 @@ std::string group_name(const std::optional<gid_t>& group) {
 
 // --- endpoints and counters -------------------------------------------------------------------
 
+// The id is decimal, as it is printed: with zeros in front, which in C's notation mean octal.
 Answer close_endpoint(const Call& call) {
-  std::array<int, 2> values{};
-  if (read_ints(call.argument, values) != values.size()) return {EINVAL};
-  int refusal = 0;
-  NumberedPort* port = port_at(call, values[0], refusal);
-  if (port == nullptr) return {refusal};
-  const auto at = std::ranges::find(port->endpoints, values[1], &Endpoint::id);
+  const PortAndName wanted = port_and_name(call);
+  if (wanted.name.empty() || !is_number(wanted.name.substr(0, 1))) return {EINVAL};
+  NumberedPort* port = wanted.port;
+  if (port == nullptr) return {wanted.refusal};
+  const auto at = std::ranges::find(port->endpoints, first_int(wanted.name), &Endpoint::id);
   if (at == port->endpoints.end()) return {ENXIO};
   call.state.lan.remove(*at->port, "");
   return {};

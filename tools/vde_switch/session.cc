@@ -14,7 +14,6 @@ Session::Session(Interpreter& interpreter, SwitchState& state, netstack::Fd out,
     : interpreter_(interpreter),
       state_(state),
       habits_(std::move(habits)),
-      splitter_([&interpreter](std::string_view line) { return interpreter.is_complete(line); }),
       replies_(state.lan.loop(), std::move(out), [this] { on_drained(); }) {
   state_.events.add(*this);
 }
@@ -24,8 +23,8 @@ Session::~Session() {
   state_.lan.loop().cancel(tail_timer_);
 }
 
-void Session::take(std::string_view bytes, bool more_follows) {
-  splitter_.feed(bytes, more_follows);
+void Session::take(std::string_view bytes) {
+  splitter_.feed(bytes);
   run_commands();
 }
 
@@ -65,11 +64,15 @@ void Session::run(const CommandSplitter::Line& line) {
   prompt_if_due();
 }
 
+bool Session::silence_ends_tail() const {
+  return habits_.tail == Tail::kEndsWithSilence || !splitter_.saw_line_feed();
+}
+
 // The timer starts anew with every piece that comes.
 void Session::wait_for_tail() {
   netstack::Loop& loop = state_.lan.loop();
   loop.cancel(std::exchange(tail_timer_, 0));
-  if (ended_ || !splitter_.has_tail()) return;
+  if (ended_ || !splitter_.has_tail() || !silence_ends_tail()) return;
   tail_timer_ = loop.after(kCommandTail_ns, [this] {
     tail_timer_ = 0;
     if (!wants_input()) return;  // on_drained() comes back to it

@@ -10,7 +10,7 @@
 
 namespace tools {
 
-constexpr uint64_t kCommandTail_ns = 50 * netstack::kMillisecond_ns;  // to wait for its rest
+constexpr uint64_t kCommandTail_ns = 50 * netstack::kMillisecond_ns;  // silence that ends a command
 constexpr size_t kConsoleRead_size = 4096;
 
 // One conversation, on a console or a management socket: bytes in, replies and events out.
@@ -19,15 +19,22 @@ constexpr size_t kConsoleRead_size = 4096;
 //                  ▲                              │
 //                  └──────── not while backlogged ┘       EventBoard ─► ReplyQueue, or counted
 //
+// What has no line feed yet is run after kCommandTail_ns of silence. A script on a console is not
+// to be cut in two by a writer that pauses, so there a peer that has sent line feeds is waited for
+// without limit. On a management socket it is not: vdeterm sends "help" with one and all that is
+// typed without.
+//
 // A peer that does not read is not served either: its commands wait where it put them. Events wait
 // for nobody: what a backlogged peer misses is counted, and logged when it reads again.
 class Session final : public Listener {
  public:
+  enum class Tail : uint8_t { kEndsWithSilence, kEndsAsLinesBefore };
   struct Habits {
     // After each reply, once it is out. Empty: the prompt is part of what is sent.
     std::function<void()> prompt;
     std::function<void(Next)> on_end;  // logout or shutdown was asked for
     std::function<void()> on_flow;     // wants_input() or idle() may have changed
+    Tail tail = Tail::kEndsWithSilence;
   };
 
   Session(Interpreter& interpreter, SwitchState& state, netstack::Fd out, Habits habits);
@@ -35,7 +42,7 @@ class Session final : public Listener {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  void take(std::string_view bytes, bool more_follows);
+  void take(std::string_view bytes);
   void take_end();  // what has no line feed yet is the last command
 
   bool wants_input() const { return !replies_.backlogged() && !ended_; }
@@ -47,6 +54,7 @@ class Session final : public Listener {
  private:
   void run_commands();
   void run(const CommandSplitter::Line& line);
+  bool silence_ends_tail() const;
   void wait_for_tail();
   void on_drained();
   void prompt_if_due();

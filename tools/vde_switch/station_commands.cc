@@ -79,12 +79,17 @@ Answer print(const Call& call) {
   return {0, text};
 }
 
-// "02:00:00:00:00:0a 7": the VLAN may be left out.
+// "02:00:00:00:00:0a 7" or "2.0.0.0.0.a 7": the VLAN may be left out.
 bool read_station(std::string_view text, Mac& mac, int& vid) {
+  const std::string whole(text);
   std::array<unsigned, 6> octets{};
-  vid = 0;
-  const int count = std::sscanf(std::string(text).c_str(), "%x:%x:%x:%x:%x:%x %i", &octets[0],
-                                &octets[1], &octets[2], &octets[3], &octets[4], &octets[5], &vid);
+  const auto scan = [&](const char* form) {
+    vid = 0;
+    return std::sscanf(whole.c_str(), form, &octets[0], &octets[1], &octets[2], &octets[3],
+                       &octets[4], &octets[5], &vid);
+  };
+  int count = scan("%x:%x:%x:%x:%x:%x %i");
+  if (count < 6) count = scan("%x.%x.%x.%x.%x.%x %i");
   for (size_t i = 0; i < octets.size(); ++i) {
     if (octets[i] > 0xff) return false;
     mac.octets[i] = static_cast<uint8_t>(octets[i]);
@@ -125,7 +130,7 @@ Answer refuse_tree_detail(const Call&) {
 Answer print_tree(const Call& call) {
   const vlan::Vlans& vlans = call.state.lan.fabric().vlans();
   const auto line = [](int vid) {
-    return fmt::format("FST DATA VLAN {:04} FSTP IS DISABLED\n", vid);
+    return fmt::format("FST DATA VLAN {:04} ROOTSWITCH FSTP IS DISABLED\n", vid);
   };
   if (!call.argument.empty()) {
     const int vid = first_int(call.argument);

@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <optional>
@@ -28,10 +28,6 @@ namespace {
 constexpr int kDirectoryStatus = 255;
 constexpr int kPidFileStatus = 1;
 constexpr uint64_t kVdeAging_ns = 100 * netstack::kSecond_ns;  // what scripts expect to see
-
-// As vde_switch; SIGPIPE is ignored from main() on.
-constexpr std::array kIgnoredSignals = {SIGALRM,   SIGUSR1, SIGUSR2, SIGPROF,
-                                        SIGVTALRM, SIGIO,   SIGPWR,  SIGSTKFLT};
 
 template <typename Act>
 void with_status(int status, Act act) {
@@ -91,6 +87,11 @@ void add_taps(SwitchState& state) {
   }
 }
 
+// What a user who may not look there has by HOME=/root, say, is no rc file of his.
+bool is_out_of_reach(int errno_value) {
+  return errno_value == ENOENT || errno_value == EACCES || errno_value == ENOTDIR;
+}
+
 // False: its commands end the switch.
 bool run_rc_file(Interpreter& interpreter, SwitchState& state) {
   const char* home = std::getenv("HOME");
@@ -104,7 +105,7 @@ bool run_rc_file(Interpreter& interpreter, SwitchState& state) {
     Interpreter::Reply reply;
     const int refusal = interpreter.load(path, nullptr, 0, reply);
     if (refusal == 0) return reply.next != Next::kShutdown;
-    if (given || refusal != ENOENT) {
+    if (given || !is_out_of_reach(refusal)) {
       state.log.line(
           fmt::format("cannot run the commands of {}: {}", path, netstack::errno_text(refusal)));
     }
@@ -115,7 +116,6 @@ bool run_rc_file(Interpreter& interpreter, SwitchState& state) {
 }  // namespace
 
 VdeSwitchEnd run_vde_switch(VdeSwitchOptions options, FaceLog& log) {
-  for (const int signal : kIgnoredSignals) std::signal(signal, SIG_IGN);
   Background background(options.daemon);
   VdeSwitchEnd end;
   netstack::SystemClock clock;

@@ -1,5 +1,5 @@
 // 802.1Q membership. The first of these that changes something ends the switch's transparency;
-// printing does not.
+// printing does not, nor does a command that is refused.
 #include <fmt/format.h>
 
 #include <array>
@@ -30,7 +30,6 @@ using Change = int (vlan::Vlans::*)(int vid, PortId port);
 
 Answer change(const Call& call, Change what) {
   std::array<int, 2> values{};
-  vlans(call).begin();
   if (read_ints(call.argument, values) != values.size() || values[1] < 0) return {EINVAL};
   return {(vlans(call).*what)(values[0], static_cast<PortId>(values[1]))};
 }
