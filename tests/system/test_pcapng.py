@@ -245,8 +245,8 @@ class PcapngTest(lan_harness.LanTest):
 
     def test_it_is_read_live_from_the_growing_file(self):
         plug, switch = self.start_captured()
-        reader = self.start("tail", ["sh", "-c", 'tail -c +1 -f "$1" | exec tshark -l -n -r - -T '
-                                     "fields -e frame.interface_name", "sh", self.capture])
+        reader = self.start("tail", ["sh", "-c", 'tail -c +1 -f --pid="$2" "$1" | exec tshark -l -n -r - -T '
+                                     "fields -e frame.interface_name", "sh", self.capture, str(os.getpid())])
         self.ask(plug, ping("8.8.8.8"), ICMP)
         wait_for(lambda: reader.stdout() == "vde 1 test plug\ngateway\n" * 2, "four frames")
         self.ask(plug, ping("10.0.2.2"), ICMP)
