@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "netstack/gateway/gateway.h"
+#include "netstack/base/log.h"
 #include "tools/control/event_stream.h"
 #include "tools/control/router.h"
 #include "tools/lan/lan.h"
@@ -13,8 +13,7 @@ namespace tools {
 struct ControlledLan {
   Lan& lan;
   netstack::Log& log;
-  netstack::Gateway* gateway = nullptr;  // the LAN may have none
-  std::string capture_path = {};         // of the capture that runs; empty: none
+  std::string capture_path = {};  // of the capture that runs; empty: none
 };
 
 // The table of operations; openapi.json describes each of them. `target` is borrowed.

@@ -1,15 +1,14 @@
 #include "tools/lan/face.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
-#include <unistd.h>
 
 #include <charconv>
 #include <exception>
 
 #include "netstack/base/error.h"
 #include "netstack/port/pipe_port.h"
+#include "tools/lan/standard_descriptors.h"
 
 namespace tools {
 
@@ -18,14 +17,6 @@ using netstack::Error;
 namespace {
 
 constexpr mode_t kDefaultMode = 0700;  // libvdeplug's
-
-void open_standard_descriptors() {
-  int fd = 0;
-  do {
-    fd = ::open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= STDERR_FILENO);
-  if (fd >= 0) ::close(fd);
-}
 
 std::optional<uint32_t> parse(std::string_view text, int base) {
   uint32_t value = 0;

@@ -1,7 +1,5 @@
 // lanyard: a network for virtual machines, without root. Each subcommand is in a file of its own.
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/ctl_command.h"
 #include "tools/lanyard/doctor.h"
 #include "tools/lanyard/plug_command.h"
@@ -67,15 +66,6 @@ int run(std::vector<std::string> arguments) {
   return status;
 }
 
-// A caller may have closed them; a socket of ours must not come to stand where others print.
-void open_standard_descriptors() {
-  int fd = 0;
-  do {
-    fd = ::open("/dev/null", O_RDWR);
-  } while (fd >= 0 && fd <= STDERR_FILENO);
-  if (fd >= 0) ::close(fd);
-}
-
 // Every plug, echo and NAT flow takes a descriptor, and the usual soft limit of 1024 is soon
 // reached.
 void raise_descriptor_limit() {
@@ -88,7 +78,7 @@ void raise_descriptor_limit() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  open_standard_descriptors();
+  tools::open_standard_descriptors();
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);  // a peer that left is an error code, not a signal
   try {

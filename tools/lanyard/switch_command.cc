@@ -43,7 +43,7 @@ int run_switch(const SwitchOptions& options) {
   options.lan.start_capture(lan, log);
   Router router;
   EventStream events(clock);
-  ControlledLan controlled{lan, log, nullptr, options.lan.capture};
+  ControlledLan controlled{lan, log, options.lan.capture};
   add_lan_routes(router, controlled);
   publish_lan_events(lan, events);
   if (options.nat) lan.add(std::make_unique<netstack::Gateway>(loop, gateway, log));
