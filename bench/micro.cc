@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/checksum.h"
 #include "netstack/frame/frame.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/pseudo_header.h"
 #include "netstack/wire/tcp.h"

@@ -3,6 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "netstack/base/bytes.h"
+
 namespace netstack {
 
 // Sums 8 bytes at a time in memory order and swaps once at the end: a one's-complement sum does not
@@ -64,8 +66,7 @@ bool finish_checksum(std::span<uint8_t> bytes, uint16_t checksum_start, uint16_t
   if (checksum_start >= bytes.size() || field + 2 > bytes.size()) return false;
   uint16_t sum = internet_checksum(bytes.subspan(checksum_start));
   if (sum == 0) sum = 0xffff;  // RFC 768: a computed zero is sent as all ones
-  bytes[field] = static_cast<uint8_t>(sum >> 8U);
-  bytes[field + 1] = static_cast<uint8_t>(sum);
+  write_u16(&bytes[field], sum);
   return true;
 }
 

@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/checksum.h"
 
 namespace netstack {
@@ -36,19 +37,6 @@ constexpr uint8_t kAck = 0x10;
 constexpr uint8_t kPsh = 0x08;
 constexpr uint16_t kFragmentBits = 0x3fff;    // more fragments, offset
 constexpr uint16_t kUnfragmentable = 0x4000;  // DF
-
-uint16_t get16(const uint8_t* at) {
-  return static_cast<uint16_t>(at[0] << 8U | at[1]);
-}
-
-uint32_t get32(const uint8_t* at) {
-  return uint32_t{get16(at)} << 16U | get16(at + 2);
-}
-
-void put16(uint8_t* at, uint32_t value) {
-  at[0] = static_cast<uint8_t>(value >> 8U);
-  at[1] = static_cast<uint8_t>(value);
-}
 
 size_t copy_start(const Frame& frame, std::span<uint8_t> out) {
   size_t have = 0;
@@ -140,15 +128,15 @@ bool Coalescer::read(const Frame& frame, OffloadSet takes, Segment& segment) {
   segment.v6 = type == kEthertypeIpv6;
   uint32_t packet_size = 0;
   if (type == kEthertypeIpv4 && (takes & kOffloadTcp4) != 0 && have >= kIpv4Head_size) {
-    if (ip[0] != 0x45 || ip[9] != kProtocolTcp || (get16(ip + 6) & kFragmentBits) != 0)
+    if (ip[0] != 0x45 || ip[9] != kProtocolTcp || (read_u16(ip + 6) & kFragmentBits) != 0)
       return false;
     segment.ip_size = kIpv4Head_size;
-    packet_size = get16(ip + 2);
+    packet_size = read_u16(ip + 2);
     if (internet_checksum({ip, kIpv4Head_size}) != 0) return false;
   } else if (segment.v6 && (takes & kOffloadTcp6) != 0 && have >= kIpv6Head_size) {
     if (ip[0] >> 4U != 6 || ip[6] != kProtocolTcp) return false;
     segment.ip_size = kIpv6Head_size;
-    packet_size = kIpv6Head_size + get16(ip + 4);
+    packet_size = kIpv6Head_size + read_u16(ip + 4);
   } else {
     return false;
   }
@@ -162,7 +150,7 @@ bool Coalescer::read(const Frame& frame, OffloadSet takes, Segment& segment) {
     return false;
   }
   segment.payload_size = packet_size - segment.header_size;
-  segment.sequence = get32(tcp + 4);
+  segment.sequence = read_u32(tcp + 4);
   segment.sum_is_partial = frame.offload.needs_checksum;
   if (segment.sum_is_partial) {
     return frame.offload.checksum_start == frame.head_bytes + segment.ip_size &&
@@ -210,9 +198,9 @@ bool Coalescer::follows(const Segment& first, const Segment& next, uint32_t join
   if (first.v6) {
     if (!same(0, 4) || !same(6, 34)) return false;
   } else {
-    const auto step = static_cast<uint16_t>(get16(b + 4) - get16(a + 4));
+    const auto step = static_cast<uint16_t>(read_u16(b + 4) - read_u16(a + 4));
     const bool counts = step == static_cast<uint16_t>(joined);
-    if (!counts && (step != 0 || (get16(a + 6) & kUnfragmentable) == 0)) return false;
+    if (!counts && (step != 0 || (read_u16(a + 6) & kUnfragmentable) == 0)) return false;
     if (!same(0, 2) || !same(6, 4) || !same(12, 8)) return false;
   }
   // TCP: ports, acknowledgement, flags but PSH (read() saw to that), window, urgent, options.
@@ -241,13 +229,13 @@ void Coalescer::join_run(std::span<const Frame> run, const Segment& first) {
   pseudo.add({headers + (first.v6 ? 8 : 12), first.v6 ? 32U : 8U});
   pseudo.add_u32(kProtocolTcp);
   pseudo.add_u32(packet_size - first.ip_size);
-  put16(tcp + 16, static_cast<uint16_t>(~pseudo.finish()));
+  write_u16(tcp + 16, static_cast<uint16_t>(~pseudo.finish()));
   if (first.v6) {
-    put16(headers + 4, packet_size - kIpv6Head_size);
+    write_u16(headers + 4, packet_size - kIpv6Head_size);
   } else {
-    put16(headers + 2, packet_size);
-    put16(headers + 10, 0);
-    put16(headers + 10, internet_checksum({headers, kIpv4Head_size}));
+    write_u16(headers + 2, packet_size);
+    write_u16(headers + 10, 0);
+    write_u16(headers + 10, internet_checksum({headers, kIpv4Head_size}));
   }
 
   Frame& frame = frames_[slot];

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "netstack/base/bytes.h"
+
 namespace netstack {
 
 std::string to_string(const Mac& mac) {
@@ -12,7 +14,7 @@ std::string to_string(const Mac& mac) {
 
 bool view_frame(const uint8_t* data, size_t size, Frame& frame, iovec& body) {
   if (size < kEthernetHeadBytes) return false;
-  const auto type = static_cast<uint16_t>(data[12] << 8U | data[13]);
+  const auto type = read_u16(data + 12);
   const bool tagged = type == kEthertypeVlan || type == kEthertypeServiceVlan;
   if (tagged && size < kTaggedHeadBytes) return false;
 

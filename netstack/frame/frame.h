@@ -7,6 +7,7 @@
 #include <cstring>
 #include <span>
 
+#include "netstack/base/bytes.h"
 #include "netstack/frame/mac.h"
 
 namespace netstack {
@@ -77,11 +78,9 @@ struct alignas(64) Frame {
   bool tagged() const { return head_bytes == kTaggedHeadBytes; }
   // The outer tag's VLAN identifier, 0 when untagged or priority-tagged. IEEE 802.1Q-2018 §9.6.
   uint16_t vid() const {
-    return tagged() ? static_cast<uint16_t>((head[14] << 8U | head[15]) & 0x0fff) : uint16_t{0};
+    return tagged() ? static_cast<uint16_t>(read_u16(&head[14]) & 0x0fffU) : uint16_t{0};
   }
-  uint16_t ethertype() const {
-    return static_cast<uint16_t>(head[head_bytes - 2U] << 8U | head[head_bytes - 1U]);
-  }
+  uint16_t ethertype() const { return read_u16(&head[head_bytes - 2U]); }
 };
 static_assert(sizeof(Frame) == 64, "one frame, one cache line");
 

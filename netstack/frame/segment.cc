@@ -26,6 +26,8 @@
 
 #include <algorithm>
 
+#include "netstack/base/bytes.h"
+
 namespace netstack {
 namespace {
 
@@ -41,24 +43,6 @@ constexpr unsigned kInnerTagsMax = 2;  // in front of the IP header, besides the
 constexpr uint8_t kFin = 0x01;
 constexpr uint8_t kPsh = 0x08;
 constexpr uint8_t kCwr = 0x80;
-
-uint16_t get16(const uint8_t* at) {
-  return static_cast<uint16_t>(at[0] << 8U | at[1]);
-}
-
-uint32_t get32(const uint8_t* at) {
-  return uint32_t{get16(at)} << 16U | get16(at + 2);
-}
-
-void put16(uint8_t* at, uint32_t value) {
-  at[0] = static_cast<uint8_t>(value >> 8U);
-  at[1] = static_cast<uint8_t>(value);
-}
-
-void put32(uint8_t* at, uint32_t value) {
-  put16(at, value >> 16U);
-  put16(at + 2, value);
-}
 
 bool is_tag(uint16_t ethertype) {
   return ethertype == kEthertypeVlan || ethertype == kEthertypeServiceVlan;
@@ -110,7 +94,7 @@ bool Segmenter::find_ip() {
   ip_ = 0;
   for (unsigned tags = 0; is_tag(ethertype); ++tags) {
     if (tags == kInnerTagsMax || !have(ip_ + kTagBytes)) return false;
-    ethertype = get16(&header_[ip_ + 2]);
+    ethertype = read_u16(&header_[ip_ + 2]);
     ip_ += kTagBytes;
   }
   switch (gso_.kind) {
@@ -130,11 +114,11 @@ bool Segmenter::read_ip4() {
   if (!have(ip_ + kIpv4Head_size)) return false;
   const uint8_t* ip = &header_[ip_];
   const uint32_t head_size = (ip[0] & 0x0fU) * 4U;
-  const bool fragment = (get16(ip + 6) & 0x3fffU) != 0;  // more follow, or an offset
+  const bool fragment = (read_u16(ip + 6) & 0x3fffU) != 0;  // more follow, or an offset
   const uint8_t wanted = gso_.kind == Gso::Kind::kUdp ? kProtocolUdp : kProtocolTcp;
   if (ip[0] >> 4U != 4 || head_size < kIpv4Head_size || fragment || ip[9] != wanted) return false;
   transport_ = ip_ + head_size;
-  end_ = ip_ + get16(ip + 2);
+  end_ = ip_ + read_u16(ip + 2);
   return end_ >= transport_ && end_ <= body_size_;
 }
 
@@ -142,7 +126,7 @@ bool Segmenter::read_ip6() {
   if (!have(ip_ + kIpv6Head_size)) return false;
   const uint8_t* ip = &header_[ip_];
   if (ip[0] >> 4U != 6) return false;
-  end_ = ip_ + kIpv6Head_size + get16(ip + 4);
+  end_ = ip_ + kIpv6Head_size + read_u16(ip + 4);
   if (end_ > body_size_) return false;
   uint8_t next_header = ip[6];
   transport_ = ip_ + kIpv6Head_size;
@@ -189,7 +173,7 @@ void Segmenter::make(size_t slot) {
   const bool udp = gso_.kind == Gso::Kind::kUdp;
   const uint32_t segment_size = payload_ - transport_ + payload_size;
   if (udp) {
-    put16(transport + 4, segment_size);
+    write_u16(transport + 4, segment_size);
   } else {
     finish_tcp(transport, last);
   }
@@ -201,11 +185,11 @@ void Segmenter::make(size_t slot) {
   sum.add_u32(udp ? kProtocolUdp : kProtocolTcp);
   sum.add_u32(segment_size);
   uint8_t* field = transport + (udp ? 6 : 16);
-  put16(field, 0);
+  write_u16(field, 0);
   sum.add({transport, payload_ - transport_});
   take_payload(payload_size, sum);
   const uint16_t checksum = sum.finish();
-  put16(field, udp && checksum == 0 ? 0xffffU : checksum);
+  write_u16(field, udp && checksum == 0 ? 0xffffU : checksum);
 
   Frame& frame = frames_[slot];
   frame = super_;
@@ -243,17 +227,17 @@ void Segmenter::take_payload(uint32_t size, Checksum& sum) {
 void Segmenter::finish_ip(uint8_t* ip, uint32_t payload_size) const {
   const uint32_t packet_size = payload_ - ip_ + payload_size;
   if (ip[0] >> 4U == 6) {
-    put16(ip + 4, packet_size - kIpv6Head_size);
+    write_u16(ip + 4, packet_size - kIpv6Head_size);
     return;
   }
-  put16(ip + 2, packet_size);
-  put16(ip + 4, get16(ip + 4) + index_);
-  put16(ip + 10, 0);
-  put16(ip + 10, internet_checksum({ip, transport_ - ip_}));
+  write_u16(ip + 2, packet_size);
+  write_u16(ip + 4, read_u16(ip + 4) + index_);
+  write_u16(ip + 10, 0);
+  write_u16(ip + 10, internet_checksum({ip, transport_ - ip_}));
 }
 
 void Segmenter::finish_tcp(uint8_t* tcp, bool last) const {
-  put32(tcp + 4, get32(tcp + 4) + next_ - payload_);
+  write_u32(tcp + 4, read_u32(tcp + 4) + next_ - payload_);
   if (index_ != 0) tcp[13] &= static_cast<uint8_t>(~kCwr);
   if (!last) tcp[13] &= static_cast<uint8_t>(~(kFin | kPsh));
 }

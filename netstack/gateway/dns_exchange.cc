@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dns.h"
 
 namespace netstack {

@@ -14,8 +14,8 @@
 #include <cstdlib>
 #include <memory>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dns.h"
 
 namespace netstack {

@@ -6,8 +6,8 @@
 #include <array>
 #include <cerrno>
 
+#include "netstack/base/bytes.h"
 #include "netstack/gateway/dns_message.h"
-#include "netstack/wire/bytes.h"
 
 namespace netstack {
 

@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "netstack/base/bytes.h"
 #include "netstack/gateway/own_address.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/icmp.h"
 
 namespace netstack {

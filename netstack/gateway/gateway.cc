@@ -4,8 +4,8 @@
 #include <array>
 #include <cerrno>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dhcpv6.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "netstack/base/bytes.h"
 #include "netstack/frame/frame.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/gateway/fragments.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dhcpv6.h"
 #include "netstack/wire/dns.h"
 #include "netstack/wire/icmp.h"

@@ -22,9 +22,9 @@
 #include <cstring>
 #include <vector>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/base/fd.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dns.h"
 #include "netstack/wire/icmp.h"
 

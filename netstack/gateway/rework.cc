@@ -11,9 +11,9 @@
 //    it.
 #include <cerrno>
 
+#include "netstack/base/bytes.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/gateway/own_address.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"

@@ -2,9 +2,9 @@
 
 #include <utility>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/frame/frame.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
 #include "netstack/wire/pseudo_header.h"

@@ -23,6 +23,7 @@
 
 #include <algorithm>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 
 namespace netstack {
@@ -42,10 +43,7 @@ size_t EgressQueue::push(std::span<const Frame> burst) {
   for (const Frame& frame : burst) {
     if (!reserve(kQueuedLength_size + frame.bytes)) break;
     uint8_t* record = &ring_[tail_];
-    record[0] = static_cast<uint8_t>(frame.bytes >> 24U);
-    record[1] = static_cast<uint8_t>(frame.bytes >> 16U);
-    record[2] = static_cast<uint8_t>(frame.bytes >> 8U);
-    record[3] = static_cast<uint8_t>(frame.bytes);
+    write_u32(record, frame.bytes);
     const uint32_t copied = copy_frame(frame, record + kQueuedLength_size);
     check(copied == frame.bytes, "a frame is as long as its parts");
     tail_ += kQueuedLength_size + copied;
@@ -85,9 +83,7 @@ bool EgressQueue::may_reach(size_t end) {
 }
 
 uint32_t EgressQueue::length_at(size_t offset) const {
-  const uint8_t* record = &ring_[offset];
-  return static_cast<uint32_t>(record[0]) << 24U | static_cast<uint32_t>(record[1]) << 16U |
-         static_cast<uint32_t>(record[2]) << 8U | static_cast<uint32_t>(record[3]);
+  return read_u32(&ring_[offset]);
 }
 
 void EgressQueue::pop_front() {

@@ -38,6 +38,7 @@
 #include <cstring>
 #include <utility>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/error.h"
 #include "netstack/port/tap_port.h"
 #include "netstack/port/unix_socket.h"
@@ -117,10 +118,8 @@ void restore_tag(const tpacket_auxdata& auxiliary, Frame& frame) {
   const bool named = (auxiliary.tp_status & TP_STATUS_VLAN_TPID_VALID) != 0;
   const uint16_t tpid = named ? auxiliary.tp_vlan_tpid : kEthertypeVlan;
   const std::array<uint8_t, 2> ethertype{frame.head[12], frame.head[13]};
-  frame.head[12] = static_cast<uint8_t>(tpid >> 8U);
-  frame.head[13] = static_cast<uint8_t>(tpid);
-  frame.head[14] = static_cast<uint8_t>(auxiliary.tp_vlan_tci >> 8U);
-  frame.head[15] = static_cast<uint8_t>(auxiliary.tp_vlan_tci);
+  write_u16(&frame.head[12], tpid);
+  write_u16(&frame.head[14], auxiliary.tp_vlan_tci);
   frame.head[16] = ethertype[0];
   frame.head[17] = ethertype[1];
   frame.head_bytes = kTaggedHeadBytes;

@@ -20,6 +20,7 @@
 #include <cstring>
 #include <utility>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/error.h"
 
 namespace netstack {
@@ -96,7 +97,7 @@ void PipePort::take_frames() {
   const uint8_t* at = ingress_->bytes;
   const uint8_t* const end = at + ingress_size_;
   while (static_cast<size_t>(end - at) >= kPipeLength_size) {
-    const size_t length = static_cast<size_t>(at[0] << 8U | at[1]);
+    const size_t length = read_u16(at);
     if (static_cast<size_t>(end - at) - kPipeLength_size < length) break;
     if (!ingress_->batch.add(at + kPipeLength_size, length)) count().drop(DropReason::kRunt);
     if (ingress_->batch.full()) deliver_batch();
@@ -120,8 +121,7 @@ size_t PipePort::transmit(std::span<const Frame> burst) noexcept {
     const size_t at = pending_.size();
     if (at + kPipeLength_size + frame.bytes > kPipeQueue_size) break;
     pending_.resize(at + kPipeLength_size + frame.bytes);
-    pending_[at] = static_cast<uint8_t>(frame.bytes >> 8U);
-    pending_[at + 1] = static_cast<uint8_t>(frame.bytes);
+    write_u16(&pending_[at], frame.bytes);
     copy_frame(frame, &pending_[at + kPipeLength_size]);
     ++taken;
   }

@@ -28,6 +28,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "netstack/base/bytes.h"
 #include "netstack/port/unix_socket.h"
 
 namespace netstack {
@@ -40,11 +41,6 @@ constexpr size_t kIovecs_count = 256;  // per sendmsg; well under IOV_MAX
 bool would_block(int errno_value) {
   return errno_value == EAGAIN || errno_value == EINTR || errno_value == ENOBUFS ||
          errno_value == ENOMEM || errno_value == EFAULT;
-}
-
-uint32_t read_length(const uint8_t* at) {
-  return static_cast<uint32_t>(at[0]) << 24U | static_cast<uint32_t>(at[1]) << 16U |
-         static_cast<uint32_t>(at[2]) << 8U | static_cast<uint32_t>(at[3]);
 }
 
 ssize_t send_pieces(int fd, iovec* pieces, size_t count) {
@@ -118,7 +114,7 @@ void StreamPort::take_frames() {
   const uint8_t* at = ingress_->bytes;
   const uint8_t* const end = at + ingress_size_;
   while (static_cast<size_t>(end - at) >= kStreamLength_size) {
-    const uint32_t length = read_length(at);
+    const uint32_t length = read_u32(at);
     if (length == 0 || length > kFrameBytesMax) {
       deliver_batch();
       leave(fmt::format("the peer announced a frame of {} bytes where 1 to {} are possible", length,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 
 namespace netstack {

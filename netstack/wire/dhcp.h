@@ -7,8 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ip_address.h"
+#include "netstack/wire/mac_octets.h"
 
 namespace netstack {
 

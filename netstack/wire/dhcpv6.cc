@@ -1,5 +1,7 @@
 #include "netstack/wire/dhcpv6.h"
 
+#include "netstack/base/bytes.h"
+
 namespace netstack {
 
 namespace {

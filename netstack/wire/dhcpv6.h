@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ip_address.h"
+#include "netstack/wire/mac_octets.h"
 
 namespace netstack {
 

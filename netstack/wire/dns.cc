@@ -11,8 +11,8 @@
 #include <algorithm>
 #include <array>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/wire/bytes.h"
 
 namespace netstack {
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/base/checksum.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
 

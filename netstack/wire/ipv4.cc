@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/base/checksum.h"
-#include "netstack/wire/bytes.h"
 
 namespace netstack {
 

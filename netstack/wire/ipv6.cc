@@ -2,8 +2,8 @@
 
 #include <cstring>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/wire/bytes.h"
 
 namespace netstack {
 

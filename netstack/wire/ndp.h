@@ -5,8 +5,8 @@
 #include <optional>
 #include <span>
 
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ip_address.h"
+#include "netstack/wire/mac_octets.h"
 
 namespace netstack {
 

@@ -1,6 +1,6 @@
 #include "netstack/wire/router_advertisement.h"
 
-#include "netstack/wire/bytes.h"
+#include "netstack/base/bytes.h"
 #include "netstack/wire/icmp.h"
 
 namespace netstack {

@@ -1,6 +1,6 @@
 #include "netstack/wire/tcp.h"
 
-#include "netstack/wire/bytes.h"
+#include "netstack/base/bytes.h"
 
 namespace netstack {
 

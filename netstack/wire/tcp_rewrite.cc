@@ -1,7 +1,7 @@
 #include "netstack/wire/tcp_rewrite.h"
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
 #include "netstack/wire/tcp.h"

@@ -21,11 +21,11 @@
 #include <optional>
 #include <vector>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/base/checksum.h"
 #include "netstack/base/error.h"
 #include "netstack/gateway/gateway.h"
-#include "netstack/wire/bytes.h"
 #include "tests/fuzz/input.h"
 #include "tests/packets/packets.h"
 #include "tests/unit/private_network.h"

@@ -6,11 +6,11 @@
 #include <cstring>
 #include <vector>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/frame/segment.h"
 #include "netstack/port/memory_port.h"
 #include "netstack/port/vnet_header.h"
-#include "netstack/wire/bytes.h"
 #include "tests/fuzz/input.h"
 #include "tests/packets/packets.h"
 

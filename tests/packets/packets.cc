@@ -5,9 +5,9 @@
 #include <array>
 #include <cstdio>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/base/checksum.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dhcp.h"
 #include "netstack/wire/dns.h"
 

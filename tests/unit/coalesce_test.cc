@@ -4,10 +4,10 @@
 
 #include <random>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/checksum.h"
 #include "netstack/frame/finish.h"
 #include "netstack/port/memory_port.h"
-#include "netstack/wire/bytes.h"
 #include "tests/packets/packets.h"
 
 using namespace netstack;

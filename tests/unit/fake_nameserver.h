@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/fd.h"
 #include "netstack/loop/loop.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dns.h"
 #include "tests/packets/packets.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "netstack/wire/bytes.h"
+#include "netstack/base/bytes.h"
 #include "netstack/wire/pseudo_header.h"
 #include "tests/unit/gateway_bed.h"
 

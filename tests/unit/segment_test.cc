@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "netstack/wire/bytes.h"
+#include "netstack/base/bytes.h"
 #include "tests/packets/packets.h"
 
 using namespace netstack;

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "netstack/base/bytes.h"
 #include "netstack/base/checksum.h"
 #include "netstack/wire/arp.h"
-#include "netstack/wire/bytes.h"
 #include "netstack/wire/dhcp.h"
 #include "netstack/wire/dns.h"
 #include "netstack/wire/icmp.h"

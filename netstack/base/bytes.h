@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 
 namespace netstack {
@@ -15,17 +14,15 @@ inline uint32_t read_u32(const uint8_t* at) {
   return uint32_t{at[0]} << 24U | uint32_t{at[1]} << 16U | uint32_t{at[2]} << 8U | at[3];
 }
 
-inline void write_u16(uint8_t* at, uint16_t value) {
+// The low 16 bits of `value`.
+inline void write_u16(uint8_t* at, uint32_t value) {
   at[0] = static_cast<uint8_t>(value >> 8U);
   at[1] = static_cast<uint8_t>(value);
 }
 
 inline void write_u32(uint8_t* at, uint32_t value) {
-  write_u16(at, static_cast<uint16_t>(value >> 16U));
-  write_u16(at + 2, static_cast<uint16_t>(value));
+  write_u16(at, value >> 16U);
+  write_u16(at + 2, value);
 }
-
-// A link-layer address inside a message, in wire order: what Mac::octets is to a frame.
-using MacOctets = std::array<uint8_t, 6>;
 
 }  // namespace netstack
