@@ -55,18 +55,21 @@ GatewayNetwork GatewayNetwork::parse(std::string_view cidr) {
   };
   const size_t slash = cidr.find('/');
   const auto address = IpAddress::parse(cidr.substr(0, slash));
-  const auto bits = slash == std::string_view::npos
-                        ? std::nullopt
-                        : parse_number<unsigned>(cidr.substr(slash + 1));
-  if (!address || address->v6 || !bits) throw refuse("it is not an IPv4 network in CIDR form");
-  if (*bits < 8 || *bits > 27)
+  // A number for "none" rather than an optional: g++ 12 takes that one's value for uninitialized.
+  constexpr unsigned kNoBits = ~0U;
+  const unsigned bits = slash == std::string_view::npos
+                            ? kNoBits
+                            : parse_number<unsigned>(cidr.substr(slash + 1)).value_or(kNoBits);
+  if (!address || address->v6 || bits == kNoBits)
+    throw refuse("it is not an IPv4 network in CIDR form");
+  if (bits < 8 || bits > 27)
     throw refuse("the prefix must be /8 to /27, so that .2, .3 and .15 fit");
   if (address->is_loopback() || address->is_multicast() || address->octets[0] == 0) {
     throw refuse("loopback, multicast and 0.0.0.0/8 cannot be a guest's network");
   }
   GatewayNetwork result;
   result.network = *address;
-  result.prefix_bits = static_cast<uint8_t>(*bits);
+  result.prefix_bits = static_cast<uint8_t>(bits);
   if ((address->v4_bits() & ~result.netmask()) != 0) throw refuse("bits after the prefix are set");
   return result;
 }
