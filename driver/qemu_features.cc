@@ -5,13 +5,16 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "driver/pidfd.h"
 #include "netstack/base/fd.h"
@@ -35,7 +38,7 @@ struct Running {
   Fd output;
 };
 
-std::optional<Running> start(const std::string& program) {
+std::optional<Running> start(const std::string& program, std::vector<std::string> words) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) return std::nullopt;
   Running running;
@@ -46,9 +49,10 @@ std::optional<Running> start(const std::string& program) {
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_adddup2(&actions, writing.get(), STDOUT_FILENO);
   ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-  std::string name = program;
-  std::string help = "-help";
-  std::array<char*, 3> argv = {name.data(), help.data(), nullptr};
+  words.insert(words.begin(), program);
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   const int error =
       ::posix_spawn(&running.pid, program.c_str(), &actions, nullptr, argv.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
@@ -87,6 +91,27 @@ bool finish(pid_t pid, bool at_once) {
   return status == 0;
 }
 
+// What it prints for these words; empty when it fails, takes too long or is no QEMU.
+std::string answer_of(const std::string& program, std::vector<std::string> words) {
+  if (!has_qemus_name(program)) return {};
+  const std::optional<Running> running = start(program, std::move(words));
+  if (!running) return {};
+  std::string answer = read_all(running->output);
+  return finish(running->pid, answer.empty()) ? answer : std::string();
+}
+
+// The first words of the lines below the first line: "Accelerators supported in …:".
+std::vector<std::string> listed(std::string_view answer) {
+  std::vector<std::string> names;
+  for (size_t at = answer.find('\n'); at != answer.npos; at = answer.find('\n')) {
+    answer.remove_prefix(at + 1);
+    answer.remove_prefix(std::min(answer.find_first_not_of(' '), answer.size()));
+    const std::string_view name = answer.substr(0, answer.find_first_of(" ,\r\n"));
+    if (!name.empty()) names.emplace_back(name);
+  }
+  return names;
+}
+
 bool take_number(std::string_view& text, unsigned& number) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{}) return false;
@@ -116,11 +141,26 @@ QemuFeatures QemuFeatures::read(std::string_view help) {
 }
 
 QemuFeatures ask_qemu(const std::string& program) {
-  if (!has_qemus_name(program)) return {};
-  const std::optional<Running> running = start(program);
-  if (!running) return {};
-  const std::string help = read_all(running->output);
-  return finish(running->pid, help.empty()) ? QemuFeatures::read(help) : QemuFeatures{};
+  return QemuFeatures::read(answer_of(program, {"-help"}));
+}
+
+std::vector<std::string> qemu_accelerators(const std::string& program) {
+  return listed(answer_of(program, {"-accel", "help"}));
+}
+
+bool qemu_has_object(const std::string& program, std::string_view type) {
+  const std::vector<std::string> types = listed(answer_of(program, {"-object", "help"}));
+  return std::ranges::find(types, type) != types.end();
+}
+
+std::string qemu_for_this_machine() {
+  utsname host{};
+  ::uname(&host);
+  std::string arch = host.machine;
+  if (arch.size() == 4 && arch.starts_with('i') && arch.ends_with("86")) arch = "i386";
+  if (arch.starts_with("arm")) arch = "arm";
+  if (arch == "ppc64le") arch = "ppc64";
+  return "qemu-system-" + arch;
 }
 
 bool has_qemus_name(std::string_view program) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "netstack/base/clock.h"
 
@@ -30,5 +31,13 @@ struct QemuFeatures {
 QemuFeatures ask_qemu(const std::string& program);
 
 bool has_qemus_name(std::string_view program);
+
+// What `program` lists in answer to "-accel help", and whether "-object help" has `type`. Asked as
+// ask_qemu() asks; empty and false when it does not answer.
+std::vector<std::string> qemu_accelerators(const std::string& program);
+bool qemu_has_object(const std::string& program, std::string_view type);
+
+// "qemu-system-x86_64" on such a machine: the QEMU whose guests are like their host.
+std::string qemu_for_this_machine();
 
 }  // namespace driver

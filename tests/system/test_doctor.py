@@ -72,19 +72,26 @@ def respond(kind, address):
     server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
     server.settimeout(RESPONDER_LIFE_S)
+    count_file = os.path.join(os.environ["SCRATCH"], "count")
+    asked = 0
+    with open(count_file, "w", encoding="ascii") as file:
+        file.write("0")
     print("ready", flush=True)
     while True:
         try:
             query, client = server.recvfrom(4096)
         except socket.timeout:
             return
+        asked += 1
+        with open(count_file, "w", encoding="ascii") as file:
+            file.write(str(asked))
         if kind == "silent":
             continue
         if kind == "stray":  # an answer to somebody else's query, and the query itself sent back
             server.sendto(b"\x00\x01\x81\x80" + query[4:], client)
             server.sendto(query, client)
             continue
-        flags = {"answer": b"\x81\x80", "servfail": b"\x81\x82"}[kind]
+        flags = {"answer": b"\x81\x80", "count": b"\x81\x80", "servfail": b"\x81\x82"}[kind]
         server.sendto(query[:2] + flags + query[4:], client)
 
 
@@ -100,13 +107,13 @@ def namespace_command():
 UNSHARE = namespace_command() if __name__ != "__main__" or "--respond" not in sys.argv else None
 
 
-def run_doctor(setup, *arguments, stdout=subprocess.PIPE, **signs):
-    """Runs doctor after `setup` in new namespaces; `signs` are environment variables."""
+def run_doctor(setup, *arguments, stdout=subprocess.PIPE, after=":", wrapper="", **signs):
+    """Runs doctor between two shell scripts in new namespaces; `signs` are environment variables."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NIX_")}
-    environment.update(signs)
+    environment.update({"LC_ALL": "C.UTF-8", **signs})
     with tempfile.TemporaryDirectory(prefix="lanyard-doctor-") as scratch:
         environment["SCRATCH"] = scratch
-        script = f'set -eu\n{setup}\nset +e\n"$0" doctor "$@"\nexit $?\n'
+        script = f'set -eu\n{setup}\nset +e\n{wrapper} "$0" doctor "$@"\nSTATUS=$?\n{after}\nexit $STATUS\n'
         return subprocess.run([*UNSHARE, "sh", "-c", script, os.path.abspath(BINARY), *arguments],
                               env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True,
                               timeout=WAIT_S, check=False)
@@ -118,14 +125,21 @@ class DoctorTest(unittest.TestCase):
         done = run_doctor(setup, "--json", *arguments, **signs)
         self.assertEqual(done.stderr, "")
         verdict = json.loads(done.stdout)
-        self.assertEqual(set(verdict), {"reachable", "to", "guest_told", "fact", "cause", "cure",
+        self.assertEqual(set(verdict), {"verdict", "reachable", "to", "guest_told", "fact", "cause", "cure",
                                         "errno", "checks"})
-        self.assertEqual(done.returncode, 0 if verdict["reachable"] else 1, done.stdout)
+        marks = [check["mark"] for check in verdict["checks"]]
+        worst = max(marks, key=["ok", "warning", "problem"].index)
+        self.assertEqual(verdict["verdict"], worst)
+        self.assertEqual(done.returncode, 1 if worst == "problem" else 0, done.stdout)
         self.assertEqual(verdict["reachable"], verdict["cause"] is None)
         for check in verdict["checks"]:
             self.assertEqual(set(check) - {"address"},
-                             {"id", "ok", "needed", "fact", "cause", "cure", "errno"})
-            self.assertEqual(check["ok"], check["cause"] is None)
+                             {"id", "mark", "ok", "needed", "fact", "cause", "cure", "errno"})
+            self.assertNotEqual(check["fact"], "")
+            self.assertEqual(check["ok"], check["mark"] == "ok")
+            self.assertEqual(not check["ok"] and check["needed"], check["mark"] == "problem")
+            if check["ok"]:
+                self.assertEqual((check["cause"], check["cure"]), (None, None), check)
         return verdict
 
     def check_of(self, verdict, check_id):
@@ -299,7 +313,8 @@ class EchoTest(DoctorTest):
 
 
 class NameserverTest(DoctorTest):
-    """Without --to: an IPv4 route and ping are in order, so the nameserver decides."""
+    """Without --to: an IPv4 route and ping are in order, so the nameserver decides. It is asked with
+    --probe only."""
 
     ROUTED = f"{LO_UP}; {PING_OPEN}\n{ETH_V4}\nip route add default via 10.1.0.1\n"
 
@@ -319,39 +334,53 @@ class NameserverTest(DoctorTest):
 
     def test_nobody_listens(self):
         verdict = self.expect("nameserver-refuses",
-                              self.ROUTED + resolv_conf("nameserver 127.0.0.53"))
+                              self.ROUTED + resolv_conf("nameserver 127.0.0.53"), "--probe")
         self.assertEqual(verdict["errno"], "ECONNREFUSED")
         self.assertEqual(self.check_of(verdict, "nameserver")["address"], "127.0.0.53")
 
     def test_silent(self):
         verdict = self.expect("nameserver-silent", self.ROUTED + responder("silent", "127.0.0.53")
-                              + resolv_conf("nameserver 127.0.0.53"))
+                              + resolv_conf("nameserver 127.0.0.53"), "--probe")
         self.assertIn("did not answer in 2 s", verdict["fact"])
 
     def test_what_answers_no_query_of_ours_is_no_answer(self):
         self.expect("nameserver-silent", self.ROUTED + responder("stray", "127.0.0.53")
-                    + resolv_conf("nameserver 127.0.0.53"))
+                    + resolv_conf("nameserver 127.0.0.53"), "--probe")
 
     def test_answers(self):
         for address in ("127.0.0.53", "::1"):
             with self.subTest(address):
                 verdict = self.expect(None, self.ROUTED + responder("answer", address)
-                                      + resolv_conf(f"nameserver {address}"))
+                                      + resolv_conf(f"nameserver {address}"), "--probe")
                 self.assertIn(f"{address} answers in",
                               self.check_of(verdict, "nameserver")["fact"])
                 self.assertFalse(self.check_of(verdict, "ipv6-route")["needed"])
 
     def test_an_error_code_is_an_answer(self):
         verdict = self.expect(None, self.ROUTED + responder("servfail", "127.0.0.53")
-                              + resolv_conf("nameserver 127.0.0.53"))
+                              + resolv_conf("nameserver 127.0.0.53"), "--probe")
         self.assertIn("SERVFAIL", self.check_of(verdict, "nameserver")["fact"])
 
     def test_one_answering_is_enough(self):
         verdict = self.expect(None, self.ROUTED + responder("answer", "127.0.0.53")
-                              + resolv_conf("nameserver 127.0.0.1\nnameserver 127.0.0.53"))
+                              + resolv_conf("nameserver 127.0.0.1\nnameserver 127.0.0.53"),
+                              "--probe")
         servers = [check for check in verdict["checks"] if check["id"] == "nameserver"]
         self.assertEqual([server["ok"] for server in servers], [False, True])
         self.assertEqual(servers[0]["cause"], "nameserver-refuses")
+
+    def test_without_probe_nobody_is_asked(self):
+        """The far side counts what comes: nothing does, and then one question."""
+        for words, count in (((), "0"), (("--probe",), "1")):
+            with self.subTest(words):
+                setup = (self.ROUTED + responder("count", "127.0.0.53")
+                         + resolv_conf("nameserver 127.0.0.53"))
+                done = run_doctor(setup, "--json", *words, after='cat "$SCRATCH/count" >&2')
+                verdict = json.loads(done.stdout)
+                self.assertTrue(verdict["reachable"], verdict)
+                self.assertEqual("was not asked" in self.check_of(verdict, "nameserver")["fact"],
+                                 not words)
+                self.assertEqual(done.stderr.strip(), count)
 
     def test_no_route_to_the_nameserver(self):
         verdict = self.expect("nameserver-unrouted", self.ROUTED + "ip route add blackhole 9.9.9.9\n"
@@ -360,9 +389,120 @@ class NameserverTest(DoctorTest):
 
     def test_everything_at_once_names_the_route_first(self):
         verdict = self.expect("only-loopback", resolv_conf(None))
-        causes = [check["cause"] for check in verdict["checks"]]
+        causes = [check["cause"] for check in verdict["checks"]][:4]
         self.assertEqual(causes, ["only-loopback", "only-loopback", "ping-not-permitted",
                                   "no-nameserver"])
+
+
+class HostTest(DoctorTest):
+    """What the host is asked besides its network: each finding provoked, and its absence."""
+
+    ROUTED = NameserverTest.ROUTED + resolv_conf("nameserver 127.0.0.1")
+
+    def host_check(self, check_id, setup=":", **signs):
+        return self.check_of(self.judge(f"{self.ROUTED}\n{setup}", **signs), check_id)
+
+    def test_the_ids_and_their_order(self):
+        verdict = self.judge(self.ROUTED)
+        self.assertEqual([check["id"] for check in verdict["checks"]],
+                         ["ipv4-route", "ipv6-route", "ping", "nameserver", "kvm", "tun", "qemu",
+                          "vhost-user", "sandbox", "namespaces", "proxy", "descriptors",
+                          "locked-memory", "shared-memory", "temporary-folder"])
+        self.assertTrue(verdict["reachable"], verdict)
+
+    def test_kvm(self):
+        missing = self.host_check("kvm", "mount -t tmpfs none /dev")
+        self.assertEqual((missing["mark"], missing["errno"]), ("warning", "ENOENT"))
+        fake = self.host_check("kvm", "mount -t tmpfs none /dev; : > /dev/kvm")
+        self.assertEqual(fake["mark"], "warning")
+        self.assertIn("does not speak KVM", fake["fact"])
+        if os.access("/dev/kvm", os.R_OK | os.W_OK):
+            real = self.host_check("kvm")
+            self.assertTrue("no guest was run" in real["fact"] or "only there" in real["fact"], real)
+
+    def test_tun(self):
+        missing = self.host_check("tun", "mount -t tmpfs none /dev")
+        self.assertEqual((missing["mark"], missing["errno"]), ("warning", "ENOENT"))
+        self.assertIn("veth", missing["cure"])
+        there = self.host_check("tun", "mount -t tmpfs none /dev; mkdir /dev/net; : > /dev/net/tun")
+        self.assertEqual(there["mark"], "ok")
+
+    def test_qemu(self):
+        missing = self.host_check("qemu", 'PATH="$SCRATCH"')
+        self.assertEqual(missing["mark"], "warning")
+        self.assertIn("in PATH", missing["fact"])
+        for body, mark, fact in (
+                ("exit 1", "warning", "does not say"),
+                ("printf 'QEMU emulator version 4.1.0\\n'", "warning", "no way to plug"),
+                ("printf 'QEMU emulator version 9.2.0\\n-netdev stream,id\\n'", "ok", "9.2")):
+            with self.subTest(body):
+                setup = ('for arch in x86_64 aarch64 i386 arm riscv64; do\n'
+                         'Q="$SCRATCH/qemu-system-$arch"\n'
+                         f"""printf '#!/bin/sh\\n%s\\n' "{body}" > "$Q"; chmod +x "$Q"\n"""
+                         'done; PATH="$SCRATCH:$PATH"')
+                found = self.host_check("qemu", setup)
+                self.assertEqual(found["mark"], mark, found)
+                self.assertIn(fact, found["fact"])
+        real = self.judge(self.ROUTED)
+        self.assertRegex(self.check_of(real, "qemu")["fact"], r"version \d+\.\d+, accelerators .*tcg")
+        self.assertIn("vectors=0", json.dumps(self.check_of(real, "vhost-user")))
+
+    def test_sandbox_signs(self):
+        nix = self.host_check("sandbox", NIX_BUILD_TOP="/build")
+        self.assertIn("a Nix build", nix["fact"])
+        fixed = self.host_check("sandbox", NIX_BUILD_TOP="/build", NIX_OUTPUT_CHECKED="1")
+        self.assertIn("fixed-output", fixed["fact"])
+        podman = self.host_check("sandbox", container="podman")
+        self.assertIn("container=podman", podman["fact"])
+        locked = self.judge(self.ROUTED, wrapper="setpriv --no-new-privs")
+        self.assertIn("no new privileges", self.check_of(locked, "sandbox")["fact"])
+        gvisor = self.host_check("sandbox", 'echo "Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 '
+                                 'PST 2016" > "$SCRATCH/v"; mount --bind "$SCRATCH/v" /proc/version')
+        self.assertEqual(gvisor["mark"], "warning")
+        plain = self.host_check("sandbox")
+        for sign in ("Nix", "gVisor", "container=", "no new privileges"):
+            self.assertNotIn(sign, plain["fact"])
+
+    def test_namespaces_are_named(self):
+        fact = self.host_check("namespaces", 'readlink /proc/self/ns/net > "$SCRATCH/net"')["fact"]
+        self.assertRegex(fact, r"net:\[\d+\], user:\[\d+\]")
+        self.assertNotIn(os.readlink("/proc/self/ns/net"), fact)
+
+    def test_proxy(self):
+        none = {name: "" for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY",
+                                      "HTTPS_PROXY", "ALL_PROXY")}
+        self.assertEqual(self.host_check("proxy", **none)["mark"], "ok")
+        found = self.host_check("proxy", **{**none, "http_proxy": "http://me:secret@127.0.0.1:3128"})
+        self.assertEqual(found["mark"], "warning")
+        self.assertIn("http_proxy=http://127.0.0.1:3128", found["fact"])
+        self.assertNotIn("secret", json.dumps(found))
+        self.assertIn("10.0.2.2", found["cure"])
+        far = self.host_check("proxy", **{**none, "ALL_PROXY": "proxy.example:3128"})
+        self.assertNotIn("10.0.2.2", far["cure"])
+
+    def test_limits(self):
+        few = self.host_check("descriptors", "ulimit -n 300")
+        self.assertEqual(few["mark"], "warning")
+        too_few = self.host_check("descriptors", "ulimit -n 64")
+        self.assertEqual(too_few["mark"], "problem")
+        self.assertIn("16 KiB", self.host_check("locked-memory", "ulimit -l 16")["fact"])
+
+    def test_room(self):
+        small = self.host_check("shared-memory", "mount -t tmpfs -o size=1M none /dev/shm")
+        self.assertEqual(small["mark"], "warning")
+        large = self.host_check("shared-memory", "mount -t tmpfs -o size=100M none /dev/shm")
+        self.assertEqual(large["mark"], "ok")
+        gone = self.host_check("temporary-folder", TMPDIR="/nowhere/at/all")
+        self.assertEqual((gone["mark"], gone["errno"]), ("problem", "ENOENT"))
+        long = self.host_check("temporary-folder",
+                               'export TMPDIR="$SCRATCH/$(printf %090d 0)"; mkdir "$TMPDIR"')
+        self.assertIn("longer names", long["fact"])
+        full = self.host_check("temporary-folder", 'mkdir "$SCRATCH/t"; mount -t tmpfs -o size=1M '
+                               'none "$SCRATCH/t"; export TMPDIR="$SCRATCH/t"')
+        self.assertIn("capture", full["fact"])
+        fine = self.host_check("temporary-folder", 'mkdir "$SCRATCH/t"; mount -t tmpfs -o size=100M '
+                               'none "$SCRATCH/t"; export TMPDIR="$SCRATCH/t"')
+        self.assertEqual(fine["mark"], "ok")
 
 
 class TextTest(DoctorTest):
@@ -370,11 +510,11 @@ class TextTest(DoctorTest):
         done = run_doctor(LO_UP, "--to", "8.8.8.8", NIX_BUILD_TOP="/build")
         self.assertEqual(done.returncode, 1)
         lines = done.stdout.splitlines()
-        self.assertEqual(lines[0], '✗ route         no route: this network namespace has only "lo" '
-                         "(a Nix build sandbox: NIX_BUILD_TOP is set)")
-        self.assertIn('8.8.8.8 is not reachable: no route. A guest is told "Destination Net '
-                      'Unreachable".', lines)
-        self.assertIn("Try: --option sandbox false, or keep the test offline.", lines)
+        self.assertEqual(lines[0], '✗ route           this network namespace has only "lo" '
+                         "(a Nix build sandbox: NIX_BUILD_TOP is set) [only-loopback]")
+        self.assertEqual(lines[1].strip(), "Try: --option sandbox false, or keep the test offline.")
+        self.assertTrue(lines[-1].startswith("8.8.8.8 is not reachable (only-loopback): "), lines)
+        self.assertTrue(lines[-1].endswith('A guest is told "Destination Net Unreachable".'), lines)
         self.assertNotIn("\033", done.stdout)
 
     def test_colour_is_for_terminals_that_want_it(self):
@@ -390,6 +530,17 @@ class TextTest(DoctorTest):
                 self.assertEqual(done.returncode, 0)
                 self.assertIn("✓", text)
                 self.assertEqual("\033[32m" in text, coloured)
+
+    def test_ascii_where_the_locale_is_not_utf8(self):
+        for signs in ({"LC_ALL": "C"}, {"LC_ALL": "", "LC_CTYPE": "", "LANG": ""}):
+            with self.subTest(signs):
+                done = run_doctor(LO_UP, **signs)
+                self.assertTrue(done.stdout.isascii(), done.stdout)
+                self.assertTrue(done.stdout.startswith("x IPv4 route"), done.stdout)
+
+    def test_probe_is_for_the_internet(self):
+        done = run_doctor(LO_UP, "--probe", "--to", "127.0.0.1")
+        self.assertEqual(done.returncode, 64)
 
     def test_bad_usage_is_one_line_and_64(self):
         for bad in ("example.com", "8.8.8", "8.8.8.8.8", "", "fe80::1%eth0", "8.8.8.8 "):

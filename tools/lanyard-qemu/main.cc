@@ -12,7 +12,6 @@
 //                           PATH do not become each other for ever
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +25,7 @@
 #include <vector>
 
 #include "driver/program.h"
+#include "driver/qemu_features.h"
 #include "driver/rewiring.h"
 #include "driver/spawn.h"
 #include "netstack/base/error.h"
@@ -77,16 +77,6 @@ void remember(const std::vector<FileIdentity>& passed) {
   ::setenv(kPassedVariable, text.c_str(), 1);
 }
 
-std::string name_for_this_machine() {
-  utsname host{};
-  ::uname(&host);
-  std::string arch = host.machine;
-  if (arch.size() == 4 && arch.starts_with('i') && arch.ends_with("86")) arch = "i386";
-  if (arch.starts_with("arm")) arch = "arm";
-  if (arch == "ppc64le") arch = "ppc64";
-  return "qemu-system-" + arch;
-}
-
 std::string file_name(std::string_view path) {
   return std::string(path.substr(path.rfind('/') + 1));
 }
@@ -107,7 +97,7 @@ std::string real_qemu(const std::string& own_name, const std::vector<FileIdentit
   if (wanted.find('/') != wanted.npos) return not_ourselves(wanted, passed);
   std::string name = !wanted.empty()        ? wanted
                      : own_name != kOwnName ? own_name
-                                            : name_for_this_machine();
+                                            : driver::qemu_for_this_machine();
   std::string found = driver::find_next_program(name, path, passed);
   if (!found.empty()) return found;
   throw Error(driver::kExitProgramMissing,

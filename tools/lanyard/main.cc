@@ -12,7 +12,7 @@
 #include "netstack/base/error.h"
 #include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/ctl_command.h"
-#include "tools/lanyard/doctor.h"
+#include "tools/lanyard/doctor_command.h"
 #include "tools/lanyard/plug_command.h"
 #include "tools/lanyard/run_command.h"
 #include "tools/lanyard/switch_command.h"
