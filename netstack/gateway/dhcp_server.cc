@@ -129,13 +129,16 @@ DhcpServer::Answer DhcpServer::grant(const Dhcp& request, const IpAddress& addre
   const Mac mac = mac_of(request);
   const uint64_t now_ns = clock_.monotonic_ns();
   if (!network_.contains(address)) {
-    return refuse(request, "that address is of another network");
+    return refuse(request, address, "that address is of another network");
   }
+  const Lease* before = leases_.find(mac);
+  const bool renewed = before != nullptr && before->live(now_ns) && before->address == address;
   if (!leases_.bind(mac, address, now_ns + names_.lease_seconds * kSecond_ns, now_ns)) {
-    return refuse(request, "that address is not yours");
+    return refuse(request, address, "that address is not yours");
   }
   take_name(mac, request);
   ++counters_.acks;
+  tell(renewed ? LeaseEvent::Kind::kRenewed : LeaseEvent::Kind::kGiven, mac, address);
   return reply(request, DhcpType::kAck, address);
 }
 
@@ -156,6 +159,7 @@ void DhcpServer::on_decline(const Dhcp& request) {
     return;
   }
   ++counters_.declines;
+  tell(LeaseEvent::Kind::kDeclined, mac, *request.requested_ip);
   log_.line(fmt::format(
       "DHCP: {} found {} in use by another machine; the address is set aside for "
       "{} s. Look for an address set by hand there",
@@ -165,13 +169,16 @@ void DhcpServer::on_decline(const Dhcp& request) {
 void DhcpServer::on_release(const Dhcp& request) {
   if (leases_.release(mac_of(request), request.client_ip)) {
     ++counters_.releases;
+    tell(LeaseEvent::Kind::kReleased, mac_of(request), request.client_ip);
   } else {
     ++counters_.malformed;
   }
 }
 
-DhcpServer::Answer DhcpServer::refuse(const Dhcp& request, std::string_view why) {
+DhcpServer::Answer DhcpServer::refuse(const Dhcp& request, const IpAddress& address,
+                                      std::string_view why) {
   ++counters_.naks;
+  tell(LeaseEvent::Kind::kRefused, mac_of(request), address);
   Dhcp out;
   out.type = DhcpType::kNak;
   out.from_server = true;
@@ -276,11 +283,18 @@ std::string DhcpServer::full_name(const std::string& name) const {
 
 void DhcpServer::say_exhausted(const Mac& mac) {
   ++counters_.exhausted;
+  tell(LeaseEvent::Kind::kExhausted, mac, kNobody);
   const uint64_t now_ns = clock_.monotonic_ns();
   log_.line(
       fmt::format("DHCP: no address left for {}: {} leases from {} on are given away; choose "
                   "a larger --net",
                   to_string(mac), leases_.live_count(now_ns), to_string(network_.first_lease())));
+}
+
+void DhcpServer::tell(LeaseEvent::Kind kind, const Mac& mac, const IpAddress& address) const {
+  if (!watcher_) return;
+  const Lease* lease = leases_.find(mac);
+  watcher_({kind, mac, address, lease != nullptr ? std::string_view(lease->name) : ""});
 }
 
 }  // namespace netstack

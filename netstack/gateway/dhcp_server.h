@@ -1,9 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "netstack/base/log_throttle.h"
@@ -24,6 +27,23 @@ struct DhcpCounters {
   uint64_t exhausted = 0;  // no address left for who asked
 };
 
+// What became of a guest's lease, or of its wish for one.
+struct LeaseEvent {
+  enum class Kind : uint8_t {
+    kGiven,
+    kRenewed,    // the same address again, before its lease ended
+    kReleased,   // the guest gave it back
+    kDeclined,   // the guest found another machine at the address
+    kRefused,    // the guest asked for an address that it cannot have
+    kExhausted,  // none was left; there is no address
+  };
+  Kind kind;
+  Mac mac;
+  IpAddress address;
+  std::string_view name;  // of the guest; often empty
+};
+using LeaseWatcher = std::function<void(const LeaseEvent&)>;
+
 struct DhcpReply {
   std::vector<uint8_t> message;  // the UDP payload, to port 68
   IpAddress destination;         // 255.255.255.255 or the client's
@@ -42,6 +62,8 @@ class DhcpServer {
   std::optional<DhcpReply> answer(std::span<const uint8_t> payload, const Mac& sender);
 
   const DhcpCounters& counters() const { return counters_; }
+  // Told as it happens, while a frame is under way: the watcher may look and must not change.
+  void watch(LeaseWatcher watcher) { watcher_ = std::move(watcher); }
 
  private:
   using Answer = std::optional<DhcpReply>;
@@ -53,7 +75,7 @@ class DhcpServer {
   void on_release(const Dhcp& request);
 
   Answer grant(const Dhcp& request, const IpAddress& address);
-  Answer refuse(const Dhcp& request, std::string_view why);
+  Answer refuse(const Dhcp& request, const IpAddress& address, std::string_view why);
   Answer reply(const Dhcp& request, DhcpType type, const IpAddress& address);
   void fill_network(Dhcp& out) const;
   void fill_name(const Dhcp& request, const std::string& name, Dhcp& out);
@@ -62,6 +84,7 @@ class DhcpServer {
   std::string full_name(const std::string& name) const;
   bool is_for_another(const Dhcp& request) const;
   void say_exhausted(const Mac& mac);
+  void tell(LeaseEvent::Kind kind, const Mac& mac, const IpAddress& address) const;
 
   GatewayNetwork network_;
   NamesConfig names_;
@@ -70,6 +93,7 @@ class DhcpServer {
   Clock& clock_;
   LogThrottle log_;
   DhcpCounters counters_;
+  LeaseWatcher watcher_;
   std::vector<uint8_t> fqdn_;  // of the reply being written
 };
 

@@ -88,7 +88,7 @@ class Gateway final : public Port {
 
   // On each frame that tells a guest what is out of reach: the line of explain_line().
   std::span<const FrameNote> notes() const noexcept override { return notes_; }
-  const NameService& names() const { return names_; }
+  NameService& names() { return names_; }
 
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;

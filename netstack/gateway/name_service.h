@@ -64,6 +64,7 @@ class NameService {
   std::span<const uint8_t> reword(std::span<const uint8_t> frame);
 
   const LeaseTable& leases() const { return leases_; }
+  void watch_leases(LeaseWatcher watcher) { dhcp_.watch(std::move(watcher)); }
   const DhcpCounters& dhcp_counters() const { return dhcp_.counters(); }
   const DnsCounters& dns_counters() const { return dns_; }
   uint64_t forged_count() const { return forwarder_.forged_count(); }  // answers nobody asked for

@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <sstream>
 
 #include "netstack/base/error.h"
 #include "netstack/port/memory_port.h"
 #include "tests/unit/port_fixture.h"
+#include "tools/control/api_description.h"
+#include "tools/control/control_socket.h"
 #include "tools/control/event_stream.h"
-#include "tools/control/lan_routes.h"
 #include "tools/control/router.h"
 
 using namespace netstack;
@@ -22,10 +22,10 @@ namespace {
 
 struct World {
   World() {
-    add_lan_routes(router, target);
-    publish_lan_events(lan, events);
+    add_all_routes(router, target);
+    publish_all_events(target, events);
   }
-  ~World() { lan.ports().watch({}); }
+  ~World() { forget_all_events(target); }
 
   MemoryPort* plug(const char* description = "QEMU") {
     PlugRequest request;
@@ -178,8 +178,7 @@ TEST_CASE("a reader that falls behind is told how many events it missed") {
 }
 
 TEST_CASE("the OpenAPI description has every operation and no other") {
-  std::ifstream file(LANYARD_SOURCE_DIR "/tools/control/openapi.json");
-  const json api = json::parse(file);
+  const json api = api_description();
   std::set<std::string> described;
   for (const auto& [path, methods] : api["paths"].items()) {
     for (const auto& [method, operation] : methods.items()) {
@@ -199,8 +198,7 @@ TEST_CASE("the OpenAPI description has every operation and no other") {
 }
 
 TEST_CASE("what is served has the members that the description requires") {
-  std::ifstream file(LANYARD_SOURCE_DIR "/tools/control/openapi.json");
-  const json schemas = json::parse(file)["components"]["schemas"];
+  const json schemas = api_description()["components"]["schemas"];
   World world;
   world.plug()->inject(numbered_frame(60, 1));
   const auto check_members = [&](const json& object, const char* schema) {
@@ -216,4 +214,12 @@ TEST_CASE("what is served has the members that the description requires") {
   check_members(port["counters"], "Counters");
   check_members(world.ask("GET", "/fdb").json[0], "Station");
   check_members(world.ask("GET", "/nothing").json, "Refusal");
+}
+
+TEST_CASE("what only a gateway can tell is refused without one, with what to do") {
+  World world;
+  const ControlReply reply = world.ask("GET", "/leases");
+  CHECK(reply.status == 404);
+  CHECK(reply.json["error"] ==
+        "cannot GET /leases: this LAN has no gateway; start its switch with --nat");
 }

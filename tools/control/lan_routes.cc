@@ -6,6 +6,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/capture/capture.h"
+#include "tools/control/api_description.h"
 
 namespace tools {
 
@@ -130,6 +131,8 @@ void add_lan_routes(Router& router, ControlledLan& target) {
     }
     return {.json = {{"program", "lanyard " LANYARD_VERSION}, {"operations", operations}}};
   });
+  router.add("GET", "/openapi.json",
+             [](Request) -> ControlReply { return {.json = api_description()}; });
   router.add("GET", "/ports",
              [&](Request) -> ControlReply { return {.json = describe_ports(target)}; });
   router.add("GET", "/ports/{number}", [&](Request request) -> ControlReply {
@@ -150,8 +153,8 @@ void add_lan_routes(Router& router, ControlledLan& target) {
              [&](Request) -> ControlReply { return {.text = lan_metrics(target)}; });
 }
 
-void publish_lan_events(Lan& lan, EventStream& events) {
-  lan.ports().watch([&events](const PortEvent& event) {
+void publish_lan_events(ControlledLan& target, EventStream& events) {
+  target.lan.ports().watch([&events](const PortEvent& event) {
     const auto say = [&](const char* name) {
       events.publish({{"event", name}, {"port", event.number}});
     };

@@ -5,15 +5,13 @@
 
 #include <csignal>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "netstack/base/error.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
-#include "tools/control/http_server.h"
-#include "tools/control/lan_routes.h"
+#include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/options.h"
 
@@ -39,18 +37,18 @@ int run_switch(const SwitchOptions& options) {
   const netstack::SignalWatch signals(loop, netstack::kEndingSignals,
                                       [&loop](int) { loop.stop(); });
   Lan lan(loop, log);
-  const auto gateway = options.lan.gateway();
+  const auto gateway_config = options.lan.gateway();
   options.lan.start_capture(lan, log);
-  Router router;
-  EventStream events(clock);
-  ControlledLan controlled{lan, log, options.lan.capture};
-  add_lan_routes(router, controlled);
-  publish_lan_events(lan, events);
-  if (options.nat) lan.add(std::make_unique<netstack::Gateway>(loop, gateway, log));
+  netstack::Gateway* gateway = nullptr;
+  if (options.nat) {
+    auto port = std::make_unique<netstack::Gateway>(loop, gateway_config, log);
+    gateway = port.get();
+    lan.add(std::move(port));
+  }
+  ControlSocket control(lan, log, gateway);
   for (const std::string& path : options.vhost_user) lan.add_vhost_user(path);
-  std::optional<HttpServer> control;
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
-    control.emplace(loop, netstack::listen_unix(directory.file("control")), router, events);
+    control.open(directory.file("control"), options.lan.capture);
   });
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();

@@ -1,0 +1,40 @@
+#include "tools/control/control_socket.h"
+
+#include "tools/control/lan_routes.h"
+#include "tools/control/lease_routes.h"
+
+namespace tools {
+
+void add_all_routes(Router& router, ControlledLan& target) {
+  add_lan_routes(router, target);
+  add_lease_routes(router, target);
+}
+
+void publish_all_events(ControlledLan& target, EventStream& events) {
+  publish_lan_events(target, events);
+  publish_lease_events(target, events);
+}
+
+void forget_all_events(ControlledLan& target) {
+  target.lan.ports().watch({});
+  if (target.gateway == nullptr) return;
+  target.gateway->names().watch_leases({});
+}
+
+ControlSocket::ControlSocket(Lan& lan, netstack::Log& log, netstack::Gateway* gateway)
+    : target_{lan, log, gateway}, events_(lan.loop().clock()) {
+  add_all_routes(router_, target_);
+  publish_all_events(target_, events_);
+}
+
+ControlSocket::~ControlSocket() {
+  forget_all_events(target_);
+}
+
+void ControlSocket::open(const std::string& path, const std::string& capture_path) {
+  target_.capture_path = capture_path;
+  server_ = std::make_unique<HttpServer>(target_.lan.loop(), netstack::listen_unix(path), router_,
+                                         events_);
+}
+
+}  // namespace tools
