@@ -115,6 +115,7 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         self.lan.wait_for_event("plug-came", port=1)
         plug.close()
         self.lan.wait_for_event("plug-left", port=1)
+        lan_harness.wait_for(lambda: all(seen), "an event at every reader")
         self.lan.stop()
         for reader in readers:
             reader.join(20)
