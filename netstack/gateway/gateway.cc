@@ -303,7 +303,7 @@ bool Gateway::admit_sequence(const GuestPacket& packet, const Tcp& tcp) {
   if (transport_checksum(packet.source, packet.destination, kProtocolTcp, packet.transport) != 0) {
     return false;
   }
-  engine_.send_waiting();
+  engine_.send_waiting(tcp.source_port);
   engine_.input(sequences_.ask(packet, tcp));
   return sequences_.answer();
 }

@@ -18,9 +18,9 @@
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/gateway/name_service.h"
+#include "netstack/gateway/nat_engine.h"
 #include "netstack/gateway/reachability.h"
 #include "netstack/gateway/sequence_guard.h"
-#include "netstack/gateway/slirp_engine.h"
 #include "netstack/loop/loop.h"
 
 namespace netstack {
@@ -72,7 +72,7 @@ class ReasonLog {
 //   switch ─► transmit ─┬─ ICMP echo to elsewhere ───► EchoProxy ─► ping sockets
 //                       ├─ DHCP, DNS ────────────────► NameService ─► nameservers
 //                       ├─ no route, TTL used up, … ─► ICMP error, and a line that says why
-//                       └─ everything else ──────────► SlirpEngine ─► host sockets
+//                       └─ everything else ──────────► NatEngine ──► host sockets
 //   switch ◄─ deliver, once per tick ◄── staged frames of all four
 //
 // The gateway looks at every packet before libslirp does, so that libslirp never meets what it
@@ -155,7 +155,7 @@ class Gateway final : public Port {
   std::vector<FrameNote> notes_;  // on the burst that is being delivered
   bool flush_scheduled_ = false;
   uint16_t ip_id_ = 0;
-  SlirpEngine engine_;  // last: it calls back while it is constructed
+  NatEngine engine_;  // last: it calls back while it is constructed
 };
 
 }  // namespace netstack

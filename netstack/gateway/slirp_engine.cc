@@ -59,6 +59,7 @@ struct SlirpEngine::Callbacks {
   static ssize_t send_packet(const void* data, size_t size, void* opaque) {
     const int send_errno = errno;
     SlirpEngine& self = engine(opaque);
+    if (self.hearing_ && self.voice_ == Voice::kSilent) return static_cast<ssize_t>(size);
     ++self.moves_;
     const int connect_errno = std::exchange(self.connect_errno_, 0);
     self.on_frame_({static_cast<const uint8_t*>(data), size}, connect_errno, send_errno);
@@ -68,7 +69,7 @@ struct SlirpEngine::Callbacks {
     log_from_glib(nullptr, G_LOG_LEVEL_WARNING, message, &engine(opaque).log_);
   }
   static int64_t clock_get_ns(void* opaque) {
-    return static_cast<int64_t>(engine(opaque).now_ms() * kMillisecond_ns);
+    return static_cast<int64_t>(engine(opaque).clock_.now_ms() * kMillisecond_ns);
   }
   static void* timer_new(SlirpTimerCb callback, void* callback_opaque, void* opaque) {
     return new Timer{&engine(opaque), callback, callback_opaque};
@@ -80,9 +81,10 @@ struct SlirpEngine::Callbacks {
   static void timer_mod(void* opaque_timer, int64_t expire_ms, void* opaque) {
     auto* timer = static_cast<Timer*>(opaque_timer);
     SlirpEngine& self = engine(opaque);
+    if (self.voice_ == Voice::kSilent) return;  // its only timer is that of router advertisements
     self.loop_.cancel(timer->id);
     const uint64_t delay_ms = static_cast<uint64_t>(
-        std::max<int64_t>(0, expire_ms - static_cast<int64_t>(self.now_ms())));
+        std::max<int64_t>(0, expire_ms - static_cast<int64_t>(self.clock_.now_ms())));
     timer->id = self.loop_.after(delay_ms * kMillisecond_ns, [timer] {
       timer->callback(timer->callback_opaque);
       timer->engine->on_activity_();
@@ -113,13 +115,18 @@ struct SlirpEngine::Callbacks {
   }
 };
 
-SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, FrameHandler on_frame,
-                         Loop::Handler on_activity)
+uint64_t SlirpClock::now_ms() const {
+  return kClockStart_ms + (clock.monotonic_ns() - start_ns) / kMillisecond_ns;
+}
+
+SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, SlirpClock& clock, Voice voice,
+                         Log& log, FrameHandler on_frame, Loop::Handler on_activity)
     : loop_(loop),
       log_(log),
       on_frame_(std::move(on_frame)),
       on_activity_(std::move(on_activity)),
-      start_ns_(loop.clock().monotonic_ns()),
+      clock_(clock),
+      voice_(voice),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
   if (!epoll_) throw host_error(errno, "make an epoll descriptor", "raise `ulimit -n`");
   g_log_set_default_handler(log_from_glib, &log_);
@@ -149,8 +156,6 @@ SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, Fram
   check(slirp_ != nullptr, "libslirp takes a valid configuration");
 
   try {
-    config.check_forwards();
-    for (const HostForward& forward : config.forwards) add_forward(forward);
     loop_.watch(epoll_.get(), EPOLLIN, [this](uint32_t) { poll(true); });
   } catch (...) {
     slirp_cleanup(slirp_);
@@ -161,7 +166,6 @@ SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, Fram
 }
 
 SlirpEngine::~SlirpEngine() {
-  loop_.cancel(wake_up_);
   loop_.cancel(pause_);
   loop_.forget(epoll_.get());
   slirp_cleanup(slirp_);
@@ -182,15 +186,22 @@ void SlirpEngine::add_forward(const HostForward& forward) {
   }
 }
 
-uint64_t SlirpEngine::now_ms() const {
-  return kClockStart_ms + (loop_.clock().monotonic_ns() - start_ns_) / kMillisecond_ns;
-}
-
 void SlirpEngine::input(std::span<const uint8_t> frame) {
-  if (now_ms() - polled_ms_ > kClockStale_ms) poll(false);
+  if (clock_.now_ms() - clock_.polled_ms > kClockStale_ms) poll(false);
   errno = 0;  // so that send_errno tells of this frame
   slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
   on_activity_();
+}
+
+void SlirpEngine::hear(std::span<const uint8_t> frame) {
+  const uint64_t moves_before = moves_;
+  hearing_ = true;
+  errno = 0;
+  slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+  hearing_ = false;
+  slirp_pollfds_poll(slirp_, 1, Callbacks::get_revents, this);
+  clock_.polled_ms = clock_.now_ms();
+  if (moves_ != moves_before) on_activity_();
 }
 
 void SlirpEngine::poll(bool with_sockets) {
@@ -198,9 +209,12 @@ void SlirpEngine::poll(bool with_sockets) {
   if (with_sockets) collect_ready();
   const bool woken_by_sockets = !ready_.empty();
   slirp_pollfds_poll(slirp_, with_sockets ? 0 : 1, Callbacks::get_revents, this);
-  polled_ms_ = now_ms();
+  clock_.polled_ms = clock_.now_ms();
   connect_errno_ = 0;
-  for (const int fd : ready_) descriptor(fd).ready = 0;
+  for (const int fd : ready_) {
+    const auto slot = descriptors_.find(fd);
+    if (slot != descriptors_.end()) slot->second.ready = 0;
+  }
   ready_.clear();
   if (woken_by_sockets) pause_if_fruitless(moves_before);
   on_activity_();
@@ -226,21 +240,22 @@ void SlirpEngine::collect_ready() {
   const int count = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), 0);
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<size_t>(i)];
-    descriptor(event.data.fd).ready = event.events;
+    descriptors_[event.data.fd].ready = event.events;
     ready_.push_back(event.data.fd);
   }
 }
 
-void SlirpEngine::end_tick() {
+uint32_t SlirpEngine::end_tick() {
   ++generation_;
   polls_.clear();
   uint32_t timeout_ms = UINT32_MAX;
   slirp_pollfds_fill(slirp_, &timeout_ms, Callbacks::add_poll, this);
   leave_out_stale();
-  set_wake_up(timeout_ms);
+  return timeout_ms >= kIdleTimeout_ms && polls_.empty() ? kNoWait_ms : timeout_ms;
 }
 
 int SlirpEngine::add_poll(int fd, int slirp_events) {
+  ++socket_visits_count_;
   const bool reading = (slirp_events & SLIRP_POLL_IN) != 0;
   const bool writing = (slirp_events & SLIRP_POLL_OUT) != 0;
   ask(fd, (reading ? uint32_t{EPOLLIN} : 0U) | (writing ? uint32_t{EPOLLOUT} : 0U));
@@ -250,8 +265,10 @@ int SlirpEngine::add_poll(int fd, int slirp_events) {
 
 int SlirpEngine::ready_events(int index) {
   const Poll& poll = polls_[static_cast<size_t>(index)];
-  const uint32_t ready = descriptor(poll.fd).ready;
   connect_errno_ = 0;
+  if (ready_.empty()) return 0;
+  const auto slot = descriptors_.find(poll.fd);
+  const uint32_t ready = slot == descriptors_.end() ? 0 : slot->second.ready;
   if (ready == 0) return 0;
   if (poll.connecting && (ready & (EPOLLERR | EPOLLHUP)) != 0) {
     // Either a connect that failed or a connection that can only write any more; both get their
@@ -267,7 +284,7 @@ int SlirpEngine::ready_events(int index) {
 }
 
 void SlirpEngine::ask(int fd, uint32_t epoll_events) {
-  Descriptor& slot = descriptor(fd);
+  Descriptor& slot = descriptors_[fd];
   slot.generation = generation_;
   if (slot.asked == epoll_events) return;
   epoll_event event{};
@@ -286,10 +303,9 @@ void SlirpEngine::ask(int fd, uint32_t epoll_events) {
 // What was asked for before and not in this fill.
 void SlirpEngine::leave_out_stale() {
   std::erase_if(asked_, [this](int fd) {
-    Descriptor& slot = descriptor(fd);
-    if (slot.generation == generation_) return false;
-    if (slot.asked != 0) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-    slot.asked = 0;
+    if (descriptors_[fd].generation == generation_) return false;
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+    descriptors_.erase(fd);
     ++moves_;
     return true;
   });
@@ -299,25 +315,13 @@ void SlirpEngine::leave_out_stale() {
 void SlirpEngine::forget_descriptor(int fd) {
   if (fd < 0) return;
   ++moves_;
-  Descriptor& slot = descriptor(fd);
-  if (slot.asked != 0) {
+  const auto slot = descriptors_.find(fd);
+  if (slot == descriptors_.end()) return;
+  if (slot->second.asked != 0) {
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // fails when closed already: fine
     std::erase(asked_, fd);
   }
-  slot = {};
-}
-
-void SlirpEngine::set_wake_up(uint32_t timeout_ms) {
-  loop_.cancel(wake_up_);
-  wake_up_ = 0;
-  if (timeout_ms >= kIdleTimeout_ms && polls_.empty()) return;
-  wake_up_ = loop_.after(timeout_ms * kMillisecond_ns, [this] { poll(true); });
-}
-
-SlirpEngine::Descriptor& SlirpEngine::descriptor(int fd) {
-  const auto index = static_cast<size_t>(fd);
-  if (index >= descriptors_.size()) descriptors_.resize(index + 1);
-  return descriptors_[index];
+  descriptors_.erase(slot);
 }
 
 }  // namespace netstack

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "netstack/base/fd.h"
@@ -17,8 +18,19 @@ struct Slirp;
 
 namespace netstack {
 
-// The NAT engine: libslirp carries TCP, UDP, ARP, NDP and local echo between guests' frames
-// and host sockets. What must not reach it, the gateway keeps away (see gateway.cc).
+// libslirp's time is one variable for the whole process: this is its owner's view of it, shared by
+// the instances of one gateway.
+struct SlirpClock {
+  explicit SlirpClock(Clock& source) : clock(source), start_ns(source.monotonic_ns()) {}
+  uint64_t now_ms() const;
+
+  Clock& clock;
+  uint64_t start_ns;
+  uint64_t polled_ms = 0;  // what the variable holds
+};
+
+// One instance of libslirp: it carries TCP, UDP, ARP, NDP and local echo between guests' frames and
+// host sockets. NatEngine has many of these and gives each its flows.
 //
 //   guest frame ─► input() ─► libslirp ─► host sockets
 //   guest frame ◄─ on_frame ◄─ libslirp ◄─ on_ready: epoll ─► slirp_pollfds_poll
@@ -28,9 +40,8 @@ namespace netstack {
 //  - Its clock is a process-wide variable that only slirp_pollfds_poll moves. So one empty fill and
 //    poll come right after slirp_new, the clock starts near zero (32-bit milliseconds), and input()
 //    polls first when the variable is stale.
-//  - fill and poll each walk every socket, so there is one of each per tick, however many frames
-//  the
-//    tick carried. Without sockets, fragments or timers, there is no wake-up at all.
+//  - fill and poll each walk every socket of the instance, so there is one of each per tick in
+//    which the instance was touched, however many frames that tick carried, and none otherwise.
 //  - Its register/unregister calls are hints about lifetime only; here they say which descriptor
 //    numbers have been reused and must be given to epoll anew.
 //  - A failed connect is reported to it as "writable" only. Told of the error, it would send the
@@ -38,9 +49,8 @@ namespace netstack {
 //    errno.
 //  - Urgent data is never reported.
 //  - A socket that stays ready and cannot be served would spin the loop: a forward whose client
-//  waits
-//    while no descriptor is left, for instance. After kFruitlessPollsMax polls that moved nothing,
-//    its sockets are left alone for kPause_ns.
+//    waits while no descriptor is left, for instance. After kFruitlessPollsMax polls that moved
+//    nothing, the instance's sockets are left alone for kPause_ns.
 class SlirpEngine {
  public:
   static constexpr uint32_t kFruitlessPollsMax = 64;  // in a row
@@ -52,15 +62,36 @@ class SlirpEngine {
   using FrameHandler =
       std::function<void(std::span<const uint8_t> frame, int connect_errno, int send_errno)>;
 
-  // Throws Error when a forward's address is busy or forbidden.
-  SlirpEngine(Loop& loop, const GatewayConfig& config, Log& log, FrameHandler on_frame,
-              Loop::Handler on_activity);
+  // What an instance says of itself. Every instance must know the guests' MACs, but one answer to
+  // a guest's ARP or NDP is enough, and so is one that sends router advertisements.
+  enum class Voice : uint8_t { kSpeaks, kSilent };
+
+  // Waits for nothing: no socket, no timer.
+  static constexpr uint32_t kNoWait_ms = UINT32_MAX;
+
+  // `on_activity` is called whenever end_tick() has become due. Throws Error.
+  SlirpEngine(Loop& loop, const GatewayConfig& config, SlirpClock& clock, Voice voice, Log& log,
+              FrameHandler on_frame, Loop::Handler on_activity);
   ~SlirpEngine();
   SlirpEngine(const SlirpEngine&) = delete;
   SlirpEngine& operator=(const SlirpEngine&) = delete;
 
   void input(std::span<const uint8_t> frame);  // a whole untagged frame with finished checksums
-  void end_tick();                             // once per tick in which anything happened
+
+  // A guest's ARP or NDP: learns the MAC, sends what has waited for it. Answers if it has a voice.
+  void hear(std::span<const uint8_t> frame);
+
+  // Once per tick in which anything happened. Returns when to call run_timers() at the latest, in
+  // milliseconds from now.
+  uint32_t end_tick();
+
+  void run_timers() { poll(false); }
+
+  // How often libslirp has asked for a socket, in all fills: what its walks cost.
+  uint64_t socket_visits_count() const { return socket_visits_count_; }
+
+  // Throws Error when the host's address is busy or forbidden.
+  void add_forward(const HostForward& forward);
 
   // Has libslirp send what waits in its queues for a guest's MAC, as far as that is known by now,
   // and give up what has waited too long.
@@ -69,7 +100,7 @@ class SlirpEngine {
  private:
   struct Callbacks;
   struct Timer;
-  struct Descriptor {         // by descriptor number
+  struct Descriptor {
     uint32_t asked = 0;       // epoll events in the nested epoll; 0: not in there
     uint32_t ready = 0;       // epoll events of this poll
     uint32_t generation = 0;  // of the fill that asked last
@@ -79,8 +110,6 @@ class SlirpEngine {
     bool connecting;  // asked for writing only: a connect under way
   };
 
-  void add_forward(const HostForward& forward);
-  uint64_t now_ms() const;
   void poll(bool with_sockets);
   void collect_ready();
   void pause_if_fruitless(uint64_t moves_before);
@@ -89,27 +118,26 @@ class SlirpEngine {
   void ask(int fd, uint32_t epoll_events);
   void leave_out_stale();
   void forget_descriptor(int fd);
-  void set_wake_up(uint32_t timeout_ms);
-  Descriptor& descriptor(int fd);
 
   Loop& loop_;
   Log& log_;
   FrameHandler on_frame_;
   Loop::Handler on_activity_;
-  uint64_t start_ns_;
-  uint64_t polled_ms_ = 0;
-  Fd epoll_;  // nested: all of libslirp's sockets behind one descriptor of the loop
-  std::vector<Descriptor> descriptors_;
+  SlirpClock& clock_;
+  Voice voice_;
+  bool hearing_ = false;
+  Fd epoll_;  // nested: all of the instance's sockets behind one descriptor of the loop
+  std::unordered_map<int, Descriptor> descriptors_;
   std::vector<Poll> polls_;  // of the last fill, by the index libslirp got
   std::vector<int> asked_;   // descriptors in the nested epoll
   std::vector<int> ready_;   // descriptors with ready events
   uint32_t generation_ = 0;
   int connect_errno_ = 0;
+  uint64_t socket_visits_count_ = 0;
   uint64_t moves_ = 0;  // frames made, sockets opened or closed, events asked for anew
   uint64_t moves_at_last_poll_ = 0;
   uint32_t fruitless_polls_ = 0;
   Loop::TimerId pause_ = 0;
-  Loop::TimerId wake_up_ = 0;
   Slirp* slirp_ = nullptr;
 };
 
