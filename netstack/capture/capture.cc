@@ -41,7 +41,8 @@ namespace {
 constexpr int kForever_ms = -1;  // for poll(2)
 }  // namespace
 
-Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view application)
+Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view application,
+                 Writer writer)
     : path_(std::move(path)),
       clock_(clock),
       log_(log),
@@ -49,7 +50,7 @@ Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view appl
       wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       encoder_(make_encoder(path_, interfaces_, application)) {
   if (!wake_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
-  start_writer();
+  if (writer == Writer::kStarts) start_writer();
 }
 
 Capture::~Capture() {
@@ -156,7 +157,11 @@ void Capture::close() {
   open_ = false;
   closed_wall_ns_ = clock_.wall_ns();
   output_.stop(kCaptureDrain_ns);
-  writer_.join();
+  if (writer_.joinable()) {
+    writer_.join();
+  } else {
+    write_until_stopped();  // here, then: it was stopped before it was started
+  }
   say_losses();
   say_total();
 }

@@ -32,16 +32,25 @@ constexpr uint64_t kCaptureDrain_ns = kSecond_ns;   // for what is left, when th
 // A file named *.pcapng holds more than a pcap: each port is an interface of its own, and a frame
 // with a note of its port's (Port::notes()) has it as its comment.
 //
+// The writer is a thread. A program that locks itself in opens its capture before and starts the
+// writer after, since privileges are each thread's own; frames wait in the ring meanwhile.
+//
 // A frame that could not be written is counted, never waited for, and the log says so: once when
 // that begins, once with the total at the end. The file stays valid when its disk is full. All
 // calls are for the loop's thread.
 class Capture final : public Mirror {
  public:
+  enum class Writer : uint8_t { kStarts, kWaits };
+
   // `path`: a file (emptied), a FIFO that somebody reads, /dev/fd/N, or "-" for standard output.
   // Throws Error. The clock and log are borrowed for the capture's life. `application` stands in
   // the file as what wrote it.
-  Capture(std::string path, Clock& clock, Log& log, std::string_view application = "lanyard");
+  // kWaits: nothing is written before start_writer().
+  Capture(std::string path, Clock& clock, Log& log, std::string_view application = "lanyard",
+          Writer writer = Writer::kStarts);
   ~Capture() override;
+
+  void start_writer();  // once; throws Error when there can be no thread
 
   void observe(const Port& ingress, std::span<const Frame> burst) noexcept override;
 
@@ -57,7 +66,6 @@ class Capture final : public Mirror {
   void record(uint64_t wall_ns, const Frame& frame, uint16_t interface, std::string_view comment);
   void record_finished(uint64_t wall_ns, const Frame& frame, uint16_t interface,
                        std::string_view comment);
-  void start_writer();
   void wake_writer();
   void say_losses();
   void say_total();
