@@ -47,7 +47,7 @@ NameService::NameService(Loop& loop, const GatewayConfig& config, const Mac& mac
       leases_(network_, names_.leases),
       dhcp_(config, leases_, log, loop.clock()),
       lan_(config, leases_),
-      resolv_conf_(config.resolv_conf, loop.clock()),
+      resolv_conf_(config.resolv_conf, loop.clock(), log),
       forwarder_(loop, {.on_answer =
                             [this](const DnsClient& client, std::span<const uint8_t> message) {
                               ++dns_.answered;

@@ -334,7 +334,8 @@ TEST_CASE("resolv.conf is read again when it is another") {
   // On a clock far ahead of the file's times, only a change makes it read again.
   clock.advance_ns(uint64_t{50} * 365 * 86'400 * kSecond_ns);
   const ResolvFile file("nameserver 127.0.0.1\n");
-  ResolvConf resolv(file.path, clock);
+  FdLog log(STDERR_FILENO, "dns_test");
+  ResolvConf resolv(file.path, clock, log);
   const auto text = [&] {
     std::string servers;
     for (const DnsServer& server : resolv.servers()) servers += to_string(server) + ";";
