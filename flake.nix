@@ -59,6 +59,7 @@
             pkgs.libmicrohttpd
             pkgs.libmnl
             pkgs.libpcap
+            pkgs.libseccomp
             pkgs.libslirp
             pkgs.nlohmann_json
           ];

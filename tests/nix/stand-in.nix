@@ -40,6 +40,7 @@ let
       "libmicrohttpd"
       "libmnl"
       "libpcap"
+      "libseccomp"
       "libslirp"
       "ninja"
       "nixfmt-tree"

@@ -30,7 +30,8 @@ class ControlTest(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
         self.addCleanup(self.folder.cleanup)
-        self.lan = lanyard.Lan(self.folder.name + "/lan", program=lan_harness.LANYARD)
+        self.lan = lanyard.Lan(self.folder.name + "/lan", program=lan_harness.LANYARD,
+                               options=["--capture-dir", self.folder.name])
         self.addCleanup(self.lan.stop)
 
     def plug(self):

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "tools/control/controlled_lan.h"
 #include "tools/control/event_stream.h"
@@ -25,6 +27,11 @@ class ControlSocket {
 
   // `capture_path`: of the capture that runs already; empty: none. Throws Error.
   void open(const std::string& path, const std::string& capture_path);
+
+  // Who says where captures can still be made, once the process has locked itself in.
+  void lets_capture_to(std::function<bool(const std::string& path)> ask) {
+    target_.lets_capture_to = std::move(ask);
+  }
 
  private:
   ControlledLan target_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "netstack/base/log.h"
@@ -15,6 +16,8 @@ struct ControlledLan {
   netstack::Log& log;
   netstack::Gateway* gateway = nullptr;  // null: this LAN has none
   std::string capture_path = {};         // of the capture that runs; empty: none
+  // Whether this process may still make a file there. Empty: it may.
+  std::function<bool(const std::string& path)> lets_capture_to = {};
 };
 
 // For requests that only a gateway can meet. Throws ControlRefusal (404) when there is none.

@@ -108,6 +108,13 @@ ControlReply start_capture(ControlledLan& target, const ControlRequest& request)
                                           "directory of its own; give an absolute path",
                                           path));
   }
+  if (target.lets_capture_to && !target.lets_capture_to(path)) {
+    throw ControlRefusal(
+        403,
+        fmt::format("cannot capture to {}: the switch has locked itself out of that directory; "
+                    "capture to a file in {}, or start the switch with --capture-dir",
+                    path, target.lan.directory()));
+  }
   target.lan.mirror_to(
       std::make_unique<netstack::Capture>(path, target.lan.loop().clock(), target.log));
   target.capture_path = path;

@@ -68,7 +68,8 @@ MakePort lan_end(const FacePlug& plug, std::string program) {
   };
 }
 
-int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours) {
+int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours,
+             const std::function<void()>& on_ready) {
   if (plug.background && plug.where == "-") {
     throw Error(kFaceUsageStatus,
                 "cannot go to the background with -s -: frames come and go by standard input and "
@@ -76,7 +77,10 @@ int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, con
   }
   Background background(plug.background);
   const PidFile pid_file(plug.pid_file);
-  return run_plug_session(log, lan_end(plug, program), ours, [&] { background.ready(log); });
+  return run_plug_session(log, lan_end(plug, program), ours, [&] {
+    background.ready(log);
+    on_ready();
+  });
 }
 
 void prepare_process() {

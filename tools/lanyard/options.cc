@@ -2,8 +2,6 @@
 
 #include <memory>
 
-#include "netstack/capture/capture.h"
-
 namespace tools {
 
 void LanOptions::add_to(CLI::App& app) {
@@ -85,10 +83,14 @@ netstack::GatewayConfig LanOptions::gateway() const {
   return config;
 }
 
-void LanOptions::start_capture(Lan& lan, netstack::Log& log) const {
-  if (capture.empty()) return;
-  lan.mirror_to(std::make_unique<netstack::Capture>(capture, lan.loop().clock(), log,
-                                                    "lanyard " LANYARD_VERSION));
+netstack::Capture* LanOptions::open_capture(Lan& lan, netstack::Log& log) const {
+  if (capture.empty()) return nullptr;
+  auto opened = std::make_unique<netstack::Capture>(capture, lan.loop().clock(), log,
+                                                    "lanyard " LANYARD_VERSION,
+                                                    netstack::Capture::Writer::kWaits);
+  netstack::Capture* writing = opened.get();
+  lan.mirror_to(std::move(opened));
+  return writing;
 }
 
 bool LanOptions::captures_to_stdout() const {

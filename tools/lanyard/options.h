@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "netstack/base/log.h"
+#include "netstack/capture/capture.h"
 #include "netstack/gateway/gateway_config.h"
 #include "tools/lan/lan.h"
 
@@ -25,9 +26,11 @@ struct LanOptions {
   void add_to(CLI::App& app);
   // The options that only a gateway has a use for, as far as they were given: "--net, --host".
   std::string gateway_options() const;
-  netstack::GatewayConfig gateway() const;                 // throws Error
-  void start_capture(Lan& lan, netstack::Log& log) const;  // if one is wanted; throws Error
-  bool captures_to_stdout() const;                         // then nothing else may be written there
+  netstack::GatewayConfig gateway() const;  // throws Error
+  // Opens the capture, if one is wanted, which is then the LAN's: start its writer when there may
+  // be threads. Throws Error.
+  netstack::Capture* open_capture(Lan& lan, netstack::Log& log) const;
+  bool captures_to_stdout() const;  // then nothing else may be written there
 
  private:
   void add_names_to(CLI::App& app);

@@ -18,6 +18,7 @@
 #include "netstack/loop/signal_watch.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/guest_plug.h"
+#include "tools/lanyard/lock.h"
 #include "tools/lanyard/options.h"
 
 namespace tools {
@@ -29,6 +30,7 @@ constexpr uint64_t kStartup_ns = netstack::kSecond_ns;  // a command that fails 
 struct RunOptions {
   GuestPlugOptions guest;
   LanOptions lan;
+  LockOptions lock;
 };
 
 void refuse_options_of_a_private_lan(const RunOptions& options) {
@@ -80,12 +82,14 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   plugged.command.output_to_stderr = options.lan.captures_to_stdout();
   const auto door = wire(plugged, lan, log);
   // Last, so that a command that cannot be run leaves no empty file.
-  options.lan.start_capture(lan, log);
+  netstack::Capture* capture = options.lan.open_capture(lan, log);
   int status = EX_OK;
   guest.emplace(loop, log, std::move(plugged.command), [&](int exit_status) {
     status = exit_status;
     loop.stop();
   });
+  lock_run(options.lock, log);
+  if (capture != nullptr) capture->start_writer();
   if (!wanted) guest->end();
   const uint64_t began_ns = clock.monotonic_ns();
   loop.run();
@@ -124,6 +128,7 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
   command->add_flag("--show", options->guest.show,
                     "Print the command as it would be started, and start nothing");
   options->lan.add_to(*command);
+  options->lock.add_to(*command);
   command->callback([options, &guest_command, &status] {
     if (guest_command.empty()) {
       throw netstack::Error(

@@ -13,6 +13,7 @@
 #include "netstack/loop/signal_watch.h"
 #include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
+#include "tools/lanyard/lock.h"
 #include "tools/lanyard/options.h"
 
 namespace tools {
@@ -24,6 +25,7 @@ struct SwitchOptions {
   bool nat = false;
   std::vector<std::string> vhost_user;
   LanOptions lan;
+  LockOptions lock;
 };
 
 int run_switch(const SwitchOptions& options) {
@@ -38,7 +40,7 @@ int run_switch(const SwitchOptions& options) {
                                       [&loop](int) { loop.stop(); });
   Lan lan(loop, log);
   const auto gateway_config = options.lan.gateway();
-  options.lan.start_capture(lan, log);
+  netstack::Capture* capture = options.lan.open_capture(lan, log);
   netstack::Gateway* gateway = nullptr;
   if (options.nat) {
     auto port = std::make_unique<netstack::Gateway>(loop, gateway_config, log);
@@ -50,6 +52,9 @@ int run_switch(const SwitchOptions& options) {
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
     control.open(directory.file("control"), options.lan.capture);
   });
+  const Sandbox sandbox = lock_switch(options.lock, lan, options.nat, options.vhost_user, log);
+  control.lets_capture_to([&](const std::string& path) { return sandbox.lets_make(path); });
+  if (capture != nullptr) capture->start_writer();
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();
   return EX_OK;
@@ -70,6 +75,8 @@ void add_switch_command(CLI::App& app, int& status) {
                    "Another socket for vhost-user front ends, besides DIR/vhost-user")
       ->type_name("PATH");
   options->lan.add_to(*command);
+  options->lock.add_to(*command);
+  options->lock.add_capture_directories_to(*command);
   command->callback([options, &status] { status = run_switch(*options); });
 }
 

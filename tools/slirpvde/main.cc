@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "netstack/gateway/gateway.h"
+#include "tools/sandbox/sandbox.h"
 #include "tools/slirpvde/options.h"
 
 namespace {
@@ -21,6 +22,15 @@ std::string summary(const netstack::GatewayConfig& config) {
       config.dhcp ? fmt::format("leases from {}", to_string(network.first_lease())) : "no DHCP");
 }
 
+void lock(tools::FaceLog& log, const tools::SlirpVdeOptions& options) {
+  if (!tools::sandbox_is_wanted()) return;
+  tools::SandboxPlan plan;
+  plan.internet = true;
+  tools::add_host_files(plan, options.gateway.resolv_conf);
+  tools::add_removal(plan, options.plug.pid_file);
+  for (const std::string& gap : tools::lock_in(plan).gaps) log.line(gap);
+}
+
 int serve(tools::FaceLog& log, const tools::SlirpVdeOptions& options) {
   const auto gateway = [&](Loop& loop, PortHost&, Log& to) -> std::unique_ptr<Port> {
     auto port = std::make_unique<netstack::Gateway>(loop, options.gateway, to);
@@ -29,7 +39,7 @@ int serve(tools::FaceLog& log, const tools::SlirpVdeOptions& options) {
     for (const std::string& line : options.said) to.line(line);
     return port;
   };
-  return tools::run_face(log, "slirpvde:", options.plug, gateway);
+  return tools::run_face(log, "slirpvde:", options.plug, gateway, [&] { lock(log, options); });
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include "tools/vde_switch/vde_switch.h"
 
 #include <fmt/format.h>
+#include <grp.h>
+#include <pwd.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -15,6 +17,7 @@
 #include "netstack/loop/signal_watch.h"
 #include "netstack/port/tap_port.h"
 #include "tools/lan/lan.h"
+#include "tools/sandbox/sandbox.h"
 #include "tools/vde_switch/console.h"
 #include "tools/vde_switch/interpreter.h"
 #include "tools/vde_switch/management.h"
@@ -113,6 +116,27 @@ bool run_rc_file(Interpreter& interpreter, SwitchState& state) {
   return true;
 }
 
+// User databases are loaded by the C library when they are first asked; it cannot load code later.
+void load_user_databases() {
+  ::getpwuid(::geteuid());
+  ::getgrgid(::getegid());
+}
+
+// Reading stays open: the console's `load` takes any file, and there is no NAT engine in here.
+void lock(const VdeSwitchOptions& options, const Lan& lan, FaceLog& log) {
+  if (!sandbox_is_wanted()) return;
+  load_user_databases();
+  SandboxPlan plan;
+  const mode_t modes = options.socket_mode() | options.management_mode;
+  add_lan_directory(plan, lan.directory(),
+                    (modes & 077) != 0 || options.group || options.management_group);
+  plan.files.push_back({"/", FileUse::kRead});
+  plan.files.push_back({"/dev/null", FileUse::kWrite});
+  add_removal(plan, options.pid_file);
+  add_removal(plan, options.management);
+  for (const std::string& gap : lock_in(plan).gaps) log.line(gap);
+}
+
 }  // namespace
 
 VdeSwitchEnd run_vde_switch(VdeSwitchOptions options, FaceLog& log) {
@@ -157,6 +181,7 @@ VdeSwitchEnd run_vde_switch(VdeSwitchOptions options, FaceLog& log) {
     });
   }
   background.ready(log);
+  lock(options, lan, log);
   loop.run();
   lan.fabric().fdb().watch(nullptr);
   lan.ports().watch({});

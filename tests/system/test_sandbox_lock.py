@@ -1,0 +1,269 @@
+"""The lock: what each program has given away when it works, and that what it needs works on.
+
+Every other system test runs its programs locked, too, because that is what they do. Here it is
+looked at from outside; tests/unit/sandbox_test.cc tries the walls from inside.
+"""
+
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import unittest
+
+import lan_harness
+from lan_harness import BUILD_DIR, LANYARD, wait_for
+from test_pcapng import ETHERTYPE_ARP, arp_request
+from vde_harness import VDE_SWITCH, Plug, frame, mac
+
+SLIRPVDE = str(BUILD_DIR / "bin" / "slirpvde")
+NOBODY = 65534
+EX_DATAERR = 65
+LANDLOCK_CREATE_RULESET = 444
+ENOSYS = 38
+SCMP_ACT_ALLOW, SCMP_ACT_ERRNO = 0x7fff0000, 0x00050000
+
+
+def status_of(pid):
+    """/proc/PID/status of each thread."""
+    return [dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines()
+                 if ":\t" in line) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+
+
+def no_landlock():
+    """For preexec_fn: a kernel as it was before Landlock."""
+    seccomp = ctypes.CDLL("libseccomp.so.2")
+    seccomp.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(seccomp.seccomp_init(SCMP_ACT_ALLOW))
+    done = seccomp.seccomp_rule_add(context, ctypes.c_uint32(SCMP_ACT_ERRNO | ENOSYS),
+                                    LANDLOCK_CREATE_RULESET, 0)
+    if done != 0 or seccomp.seccomp_load(context) != 0:
+        os._exit(99)
+
+
+class LockTest(lan_harness.LanTest):
+    @classmethod
+    def setUpClass(cls):
+        for program in (LANYARD, VDE_SWITCH, SLIRPVDE, "setpriv"):
+            if shutil.which(program) is None:
+                raise AssertionError(f"{program} is missing: tools/check installs and builds it")
+
+    def assert_locked(self, pid, capabilities=0):
+        for task in status_of(pid):
+            self.assertEqual(task["NoNewPrivs"], "1", task["Name"])
+            self.assertEqual(task["Seccomp"], "2", task["Name"])
+            for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb", "CapBnd"):
+                allowed = capabilities if kind in ("CapPrm", "CapEff") else 0
+                if kind == "CapBnd" and os.geteuid() != 0:
+                    continue
+                self.assertEqual(int(task[kind], 16) & ~allowed, 0, (task["Name"], kind))
+
+    def assert_open(self, pid):
+        for task in status_of(pid):
+            self.assertEqual((task["NoNewPrivs"], task["Seccomp"]), ("0", "0"), task["Name"])
+
+    def plug(self, directory):
+        plug = Plug(directory)
+        self.addCleanup(plug.close)
+        return plug
+
+    def talk(self, directory):
+        """Two plugs come after the lock, and hear each other."""
+        one, two = self.plug(directory), self.plug(directory)
+        one.send(frame(mac(1)))
+        self.assertEqual(two.receive(), frame(mac(1)))
+        one.close()  # its name stands in the directory until then
+        two.close()
+
+    def end(self, process, directory):
+        self.assertEqual(process.stop(), 0, process.stderr())
+        self.assertFalse(os.path.exists(directory))
+
+    def locked(self, process):
+        wait_for(lambda: status_of(process.pid)[0]["Seccomp"] != "0" or not process.running(),
+                 f"the lock of {process.name}")
+
+
+class Switch(LockTest):
+    def test_a_switch_is_locked_and_works(self):
+        directory, switch = self.start_lan()
+        self.locked(switch)
+        self.assert_locked(switch.pid)
+        self.talk(directory)
+        self.end(switch, directory)
+        self.assertEqual(switch.stderr(), f"lanyard: LAN {directory} is ready\n")
+
+    def test_a_gateway_with_a_capture_is_locked_in_every_thread(self):
+        capture = self.folder / "x.pcapng"
+        directory, switch = self.start_lan("--nat", "--capture", capture)
+        self.locked(switch)
+        wait_for(lambda: len(status_of(switch.pid)) == 2, "the capture's thread")
+        self.assert_locked(switch.pid)
+        self.talk(directory)
+        plug = self.plug(directory)
+        plug.send(arp_request())
+        while plug.receive()[12:14] != ETHERTYPE_ARP.to_bytes(2, "big"):
+            pass
+        plug.close()
+        self.end(switch, directory)
+        self.assertIn(arp_request()[14:], capture.read_bytes())
+
+    def test_it_can_be_left_out(self):
+        for options, env in (["--no-sandbox"], {}), ([], {"LANYARD_SANDBOX": "off"}):
+            directory = self.folder / "open"
+            switch = self.start("open", [LANYARD, "switch", directory, *options], env=env)
+            wait_for(lambda: (directory / "ctl").exists(), "the LAN")
+            wait_for(lambda: "is ready" in switch.stderr(), "the end of its start")
+            self.assert_open(switch.pid)
+            self.end(switch, directory)
+
+    def test_as_nobody(self):
+        if os.geteuid() != 0 or "0 0 4294967295" not in " ".join(
+                pathlib.Path("/proc/self/uid_map").read_text().split()):
+            return self.test_a_switch_is_locked_and_works()  # already somebody without rights
+        self.folder.chmod(0o711)
+        mine = self.folder / "nobody"
+        mine.mkdir()
+        os.chown(mine, NOBODY, NOBODY)
+        directory = mine / "lan"
+        switch = self.start("nobody", ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY),
+                                       "--clear-groups", LANYARD, "switch", directory, "--nat",
+                                       "--capture", mine / "x.pcap"])
+        wait_for(lambda: (directory / "ctl").exists() or not switch.running(), "the LAN")
+        self.locked(switch)
+        for task in status_of(switch.pid):
+            self.assertEqual((task["NoNewPrivs"], task["Seccomp"], int(task["CapEff"], 16)),
+                             ("1", "2", 0))
+        one = Plug(directory, own_directory=str(self.folder))
+        self.addCleanup(one.close)
+        os.chmod(one.path, 0o777)
+        self.end(switch, directory)
+
+    def test_captures_go_where_the_plan_says(self):
+        allowed = self.folder / "captures"
+        allowed.mkdir()
+        directory, switch = self.start_lan("--capture-dir", allowed)
+        elsewhere = subprocess.run([LANYARD, "ctl", directory, "capture", "start",
+                                    self.folder / "no.pcap"], capture_output=True, text=True,
+                                   timeout=20)
+        self.assertEqual(elsewhere.returncode, EX_DATAERR)
+        self.assertIn("the switch has locked itself out of that directory; capture to a file in "
+                      f"{directory}, or start the switch with --capture-dir", elsewhere.stderr)
+        self.assertEqual(elsewhere.stderr.count("\n"), 1)
+        for place in (allowed / "yes.pcap", directory / "yes.pcap"):
+            subprocess.run([LANYARD, "ctl", directory, "capture", "start", place], check=True,
+                           timeout=20)
+            wait_for(place.exists, place)
+            self.assert_locked(switch.pid)  # the new thread, too
+            subprocess.run([LANYARD, "ctl", directory, "capture", "stop"], check=True, timeout=20,
+                           stdout=subprocess.DEVNULL)
+        os.unlink(directory / "yes.pcap")
+        self.end(switch, directory)
+
+    def test_a_kernel_without_landlock_is_told(self):
+        directory = self.folder / "lan"
+        with open(self.folder / "err", "w") as err:
+            switch = subprocess.Popen([LANYARD, "switch", directory], stderr=err,
+                                      preexec_fn=no_landlock)
+        self.addCleanup(switch.kill)
+        wait_for(lambda: "is ready" in (self.folder / "err").read_text(), "the LAN")
+        self.assert_locked(switch.pid)
+        self.talk(directory)
+        elsewhere = self.folder / "now-possible.pcap"
+        subprocess.run([LANYARD, "ctl", directory, "capture", "start", elsewhere], check=True,
+                       timeout=20)
+        switch.terminate()
+        self.assertEqual(switch.wait(20), 0)
+        self.assertTrue(elsewhere.exists())
+        said = (self.folder / "err").read_text().splitlines()
+        self.assertTrue(said[0].startswith(
+            "lanyard: the sandbox is incomplete: this kernel has no Landlock"), said)
+
+    def test_the_next_switch_takes_over_from_one_that_a_forbidden_call_ended(self):
+        directory, switch = self.start_lan()
+        switch.child.send_signal(signal.SIGSYS)
+        self.assertEqual(switch.wait(20), -signal.SIGSYS)
+        switch = self.start("next", [LANYARD, "switch", directory])
+        wait_for(lambda: "is ready" in switch.stderr(), "the next switch")
+        self.talk(directory)
+        self.assertEqual(switch.stop(), 0)
+
+
+class Run(LockTest):
+    def test_run_is_locked_and_its_guest_is_not(self):
+        script = self.folder / "guest"
+        script.write_text(f"#!/bin/sh\ncat /proc/self/status >{self.folder}/guest.status\n"
+                          f"echo $$ >{self.folder}/guest.pid\nwhile :; do sleep 0.05; done\n")
+        script.chmod(0o755)
+        run = self.start("run", [LANYARD, "run", "--capture", self.folder / "x.pcap", "--", script])
+        wait_for(lambda: (self.folder / "guest.pid").exists() or not run.running(), "the guest")
+        self.locked(run)
+        self.assert_locked(run.pid, capabilities=1 << 5)  # CAP_KILL
+        guest = (self.folder / "guest.status").read_text()
+        self.assertIn("NoNewPrivs:\t0", guest)
+        self.assertIn("Seccomp:\t0", guest)
+        pid = int((self.folder / "guest.pid").read_text())
+        self.assertEqual(run.stop(), 128 + 15)
+        self.assertFalse(os.path.exists(f"/proc/{pid}"))
+        self.assert_nothing_left()
+
+
+class Faces(LockTest):
+    def test_vde_switch(self):
+        directory = self.folder / "vde"
+        script = self.folder / "script"
+        script.write_text("port/create 5\n")
+        switch = subprocess.Popen(
+            [VDE_SWITCH, "-s", directory, "-M", self.folder / "mgmt", "-p", self.folder / "pid"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(switch.kill)
+        wait_for(lambda: (directory / "ctl").exists(), "ctl")
+        wait_for(lambda: status_of(switch.pid)[0]["Seccomp"] != "0", "the lock")
+        self.assert_locked(switch.pid)
+        self.talk(directory)
+        out, err = switch.communicate(f"load {script}\nport/setuser 5 root\nport/allprint\n", timeout=20)
+        self.assertEqual(err, "vde_switch: EOF on stdin, cleaning up and exiting\n".replace(
+            "vde_switch", VDE_SWITCH))
+        self.assertEqual(switch.returncode, 0)
+        self.assertIn("Port 0005", out)
+        self.assertNotIn("1013", out)
+        for left in ("vde", "mgmt", "pid"):
+            self.assertFalse((self.folder / left).exists(), left)
+
+    def test_vde_switch_that_serves_others_keeps_what_that_takes(self):
+        directory = self.folder / "vde"
+        switch = self.start("vde", [VDE_SWITCH, "--nostdin", "-s", directory, "-m", "0666",
+                                    "--dirmode", "0777"])
+        wait_for(lambda: (directory / "ctl").exists(), "ctl")
+        self.locked(switch)
+        self.assert_locked(switch.pid, capabilities=1 << 0 | 1 << 1 | 1 << 3)
+        if os.geteuid() == 0:
+            self.assertNotEqual(int(status_of(switch.pid)[0]["CapEff"], 16), 0)
+        self.talk(directory)
+        self.end(switch, directory)
+
+    def test_the_environment_frees_a_face(self):
+        directory = self.folder / "vde"
+        switch = self.start("vde", [VDE_SWITCH, "--nostdin", "-s", directory],
+                            env={"LANYARD_SANDBOX": "off"})
+        wait_for(lambda: (directory / "ctl").exists(), "ctl")
+        self.assert_open(switch.pid)
+        self.end(switch, directory)
+
+    def test_slirpvde(self):
+        directory, switch = self.start_lan()
+        gateway = self.start("slirpvde", [SLIRPVDE, "-s", directory, "-D", "-p",
+                                          self.folder / "pid"])
+        self.locked(gateway)
+        self.assert_locked(gateway.pid)
+        plug = self.plug(directory)
+        plug.send(arp_request())
+        while plug.receive()[12:14] != ETHERTYPE_ARP.to_bytes(2, "big"):
+            pass
+        self.assertEqual(gateway.stop(), 0)
+        self.assertFalse((self.folder / "pid").exists())
+
+
+if __name__ == "__main__":
+    lan_harness.main()

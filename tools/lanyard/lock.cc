@@ -1,0 +1,55 @@
+#include "tools/lanyard/lock.h"
+
+#include <linux/capability.h>
+
+#include "netstack/gateway/gateway_config.h"
+
+namespace tools {
+
+namespace {
+
+Sandbox lock(const LockOptions& options, const SandboxPlan& plan, netstack::Log& log) {
+  if (options.off || !sandbox_is_wanted()) return {};
+  Sandbox sandbox = lock_in(plan);
+  for (const std::string& gap : sandbox.gaps) log.line(gap);
+  return sandbox;
+}
+
+}  // namespace
+
+void LockOptions::add_to(CLI::App& app) {
+  app.add_flag("--no-sandbox", off,
+               "Keep all privileges, files and system calls within reach, for debugging");
+}
+
+void LockOptions::add_capture_directories_to(CLI::App& app) {
+  app.add_option("--capture-dir", capture_directories,
+                 "Let captures that start later write here, besides DIR; may be repeated")
+      ->type_name("PATH")
+      ->check(CLI::ExistingDirectory);
+}
+
+Sandbox lock_switch(const LockOptions& options, const Lan& lan, bool has_gateway,
+                    const std::vector<std::string>& further_sockets, netstack::Log& log) {
+  SandboxPlan plan;
+  plan.internet = has_gateway;
+  add_host_files(plan, netstack::GatewayConfig{}.resolv_conf);
+  add_lan_directory(plan, lan.directory(), false);
+  for (const std::string& path : options.capture_directories) {
+    plan.files.push_back({path, FileUse::kMakeFiles});
+  }
+  for (const std::string& path : further_sockets) add_removal(plan, path);
+  return lock(options, plan, log);
+}
+
+// A guest may have taken another user's identity (QEMU's -runas), and shall end all the same.
+void lock_run(const LockOptions& options, netstack::Log& log) {
+  SandboxPlan plan;
+  plan.internet = true;
+  plan.children = true;
+  plan.capabilities = {CAP_KILL};
+  add_host_files(plan, netstack::GatewayConfig{}.resolv_conf);
+  lock(options, plan, log);
+}
+
+}  // namespace tools

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "netstack/base/log.h"
+#include "tools/lan/lan.h"
+#include "tools/sandbox/sandbox.h"
+
+namespace tools {
+
+// How `switch` and `run` lock themselves in when all is set up.
+struct LockOptions {
+  bool off = false;
+  std::vector<std::string> capture_directories;
+
+  void add_to(CLI::App& app);
+  void add_capture_directories_to(CLI::App& app);
+};
+
+// Both say in the log what could not be locked. Call them before there are threads.
+Sandbox lock_switch(const LockOptions& options, const Lan& lan, bool has_gateway,
+                    const std::vector<std::string>& further_sockets, netstack::Log& log);
+// After the guest was started: it stays outside, and may be signalled.
+void lock_run(const LockOptions& options, netstack::Log& log);
+
+}  // namespace tools

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <vector>
+
+namespace tools {
+
+// Leaves this thread, for good, with at most the capabilities in `kept` (CAP_* of
+// linux/capability.h), of those that it has; none of them is inherited by a program it could start.
+// capabilities(7). Throws netstack::Error.
+void drop_capabilities(const std::vector<int>& kept);
+
+}  // namespace tools
