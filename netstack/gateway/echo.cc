@@ -10,7 +10,6 @@
 #include <cstring>
 
 #include "netstack/base/bytes.h"
-#include "netstack/gateway/own_address.h"
 #include "netstack/wire/icmp.h"
 
 namespace netstack {
@@ -92,27 +91,39 @@ EchoProxy::~EchoProxy() {
 
 void EchoProxy::request(const EchoRequest& request) {
   Session* session = session_for(request);
-  int refused = session == nullptr ? errno : send(*session, request);
-  if (refused != 0 && session != nullptr) {
-    // A send reports an error that an earlier request left on the socket. Take those, try once
-    // more.
-    read_errors(*session);
-    refused = send(*session, request);
-  }
+  if (session == nullptr) return refuse(request, errno, "socket");
   const auto quoted = request.packet.first(std::min(request.packet.size(), kQuotedBytesMax));
-  if (refused != 0) {
-    handler_.on_error({.path = request.path,
-                       .guest = request.guest,
-                       .destination = request.destination,
-                       .quoted = quoted,
-                       .router = std::nullopt,
-                       .errno_value = refused});
-    return;
-  }
   if (session->waiting.size() == kWaitingPerSocketMax) session->waiting.pop_front();
-  session->waiting.push_back(
-      {request.destination, request.seq, std::vector<uint8_t>(quoted.begin(), quoted.end())});
+  session->waiting.push_back({request.destination, request.seq, ++last_serial_,
+                              std::vector<uint8_t>(quoted.begin(), quoted.end())});
   arm_expiry();
+  const uint64_t serial = last_serial_;
+  const auto still_waits = [&] {
+    return !session->waiting.empty() && session->waiting.back().serial == serial;
+  };
+  int refused = send(*session, request);
+  if (refused == 0) return;
+  // A send reports an error that an earlier request left on the socket, and a firewall that rejects
+  // leaves its ICMP error there besides. Take those; unless that was the answer, try once more.
+  read_errors(*session);
+  if (!still_waits()) return;
+  refused = send(*session, request);
+  if (refused == 0) return;
+  read_errors(*session);
+  if (!still_waits()) return;
+  session->waiting.pop_back();
+  refuse(request, refused, "sendto");
+}
+
+void EchoProxy::refuse(const EchoRequest& request, int errno_value, std::string_view syscall) {
+  handler_.on_error(
+      {.path = request.path,
+       .guest = request.guest,
+       .destination = request.destination,
+       .quoted = request.packet.first(std::min(request.packet.size(), kQuotedBytesMax)),
+       .icmp = std::nullopt,
+       .errno_value = errno_value,
+       .syscall = syscall});
 }
 
 EchoProxy::Session* EchoProxy::session_for(const EchoRequest& request) {
@@ -143,6 +154,13 @@ int EchoProxy::send(Session& session, const EchoRequest& request) {
     session.ttl = request.ttl;
     ::setsockopt(session.socket.get(), v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_UNICAST_HOPS : IP_TTL,
                  &session.ttl, sizeof session.ttl);
+  }
+  if (const int whole = request.whole ? 1 : 0; session.whole != whole) {
+    session.whole = whole;
+    const int policy = v6 || request.whole ? IP_PMTUDISC_DO : IP_PMTUDISC_DONT;
+    ::setsockopt(session.socket.get(), v6 ? SOL_IPV6 : SOL_IP,
+                 v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &policy, sizeof policy);
+    if (v6) ::setsockopt(session.socket.get(), SOL_IPV6, IPV6_DONTFRAG, &whole, sizeof whole);
   }
   // The kernel fills in the id (its port number) and the checksum.
   std::array<uint8_t, kIcmpHeadBytes> head{};
@@ -218,20 +236,17 @@ bool EchoProxy::read_error(Session& session) {
                    .guest = session.key.guest,
                    .destination = destination,
                    .quoted = asked->quoted,
-                   .router = std::nullopt,
-                   .errno_value = static_cast<int>(error->ee_errno)};
+                   .icmp = std::nullopt,
+                   .errno_value = static_cast<int>(error->ee_errno),
+                   .syscall = "sendto"};
   if (error->ee_origin == SO_EE_ORIGIN_ICMP || error->ee_origin == SO_EE_ORIGIN_ICMP6) {
     if (!is_for_the_sender(session.key.v6, error->ee_type)) return true;
     sockaddr_storage offender{};
     const void* at = SO_EE_OFFENDER(error);
     std::memcpy(&offender, at, session.key.v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
-    const IpAddress router = from_sockaddr(offender);
-    if (!is_own_address(router)) {
-      report.router = router;
-      report.icmp_type = error->ee_type;
-      report.icmp_code = error->ee_code;
-      report.icmp_rest = error->ee_info;
-    }
+    report.icmp = PathError{{error->ee_type, error->ee_code, error->ee_info},
+                            from_sockaddr(offender),
+                            static_cast<int>(error->ee_errno)};
   }
   handler_.on_error(report);
   session.waiting.erase(asked);

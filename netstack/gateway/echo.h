@@ -7,11 +7,13 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "netstack/base/fd.h"
 #include "netstack/frame/mac.h"
+#include "netstack/gateway/path_error.h"
 #include "netstack/loop/loop.h"
 #include "netstack/wire/ip_address.h"
 
@@ -32,6 +34,7 @@ struct EchoRequest {
   uint16_t seq = 0;
   uint8_t ttl = 64;                  // for the packet the host sends
   std::span<const uint8_t> payload;  // after the 8-byte ICMP header
+  bool whole = true;                 // it must not be fragmented
   std::span<const uint8_t> packet;   // the whole IP packet, to be quoted in errors
 };
 
@@ -50,12 +53,9 @@ struct EchoError {
   IpAddress guest;
   IpAddress destination;
   std::span<const uint8_t> quoted;  // the start of the request's IP packet
-  // From a router: its address and the ICMP error it sent. From this host: `errno_value` alone.
-  std::optional<IpAddress> router;
-  uint8_t icmp_type = 0;
-  uint8_t icmp_code = 0;
-  uint32_t icmp_rest = 0;  // the second word of the ICMP header: the MTU of "fragmentation needed"
+  std::optional<PathError> icmp;    // an ICMP error came; otherwise `errno_value` of `syscall`
   int errno_value = 0;
+  std::string_view syscall;
 };
 
 // ICMP echo for guests, through the kernel's unprivileged ping sockets (Linux: icmp(7),
@@ -100,6 +100,7 @@ class EchoProxy {
   struct Waiting {
     IpAddress destination;
     uint16_t seq;
+    uint64_t serial;
     std::vector<uint8_t> quoted;
   };
   struct Session {
@@ -107,6 +108,7 @@ class EchoProxy {
     ReturnPath path;
     Fd socket;
     int ttl = -1;
+    int whole = -1;  // what the socket was told last
     uint64_t used_ns = 0;
     std::deque<Waiting> waiting;  // oldest first
   };
@@ -114,6 +116,7 @@ class EchoProxy {
 
   Session* session_for(const EchoRequest& request);  // null: the host refused, errno says why
   int send(Session& session, const EchoRequest& request);
+  void refuse(const EchoRequest& request, int errno_value, std::string_view syscall);
   void on_ready(Session& session);
   void read_replies(Session& session);
   void read_errors(Session& session);
@@ -127,6 +130,7 @@ class EchoProxy {
   Sessions sessions_;
   std::unordered_map<Key, Sessions::iterator, KeyHash> by_key_;
   Loop::TimerId expiry_ = 0;
+  uint64_t last_serial_ = 0;
 };
 
 }  // namespace netstack

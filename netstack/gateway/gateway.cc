@@ -1,11 +1,15 @@
 #include "netstack/gateway/gateway.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 
 #include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
+#include "netstack/gateway/judge_packet.h"
+#include "netstack/gateway/own_address.h"
 #include "netstack/wire/dhcpv6.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
@@ -19,12 +23,6 @@ namespace netstack {
 namespace {
 
 constexpr uint16_t kPortTftp = 69;
-constexpr uint8_t kCodeProtocolUnreachable = 2;  // RFC 792
-constexpr uint8_t kCodePortUnreachable = 3;      // RFC 792
-constexpr uint8_t kCodePortUnreachable6 = 4;     // RFC 4443 §3.1
-constexpr uint8_t kCodeHostUnreachable = 1;      // RFC 792
-constexpr uint8_t kCodeAddressUnreachable6 = 3;  // RFC 4443 §3.1
-constexpr uint8_t kCodeUnknownNextHeader6 = 1;   // of a parameter problem, RFC 4443 §3.4
 
 // The MAC address libslirp gives one of its own addresses: 52:55 and the IPv4 address, or 52:56 and
 // the last four bytes of the IPv6 address.
@@ -54,7 +52,7 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
       gateway4_(config.network.gateway()),
       reachability_({.resolv_conf = config.resolv_conf}),
       verdicts_(reachability_),
-      reasons_(log, loop.clock()),
+      reasons_(loop, log),
       echo_(loop, {.on_reply = [this](const EchoReply& reply) { on_echo_reply(reply); },
                    .on_error = [this](const EchoError& error) { on_echo_error(error); }}),
       names_(loop, config, engine_mac(gateway4_), engine_mac(gateway6_), log,
@@ -158,8 +156,8 @@ void Gateway::take_packet(const GuestPacket& packet, std::span<uint8_t> frame) {
       break;
   }
   count_drop(DropReason::kUnsupported);
-  answer_error(packet, kIcmpUnreachable, kCodeProtocolUnreachable, kIcmpv6ParameterProblem,
-               kCodeUnknownNextHeader6);
+  const Target target{Protocol::kOther, packet.destination, packet.protocol};
+  refuse(packet, target, protocol_unsupported(target));
 }
 
 // What a guest says to a group is carried no further than the LAN. Two things in it are for us:
@@ -211,11 +209,11 @@ void Gateway::request_echo(const GuestPacket& packet) {
       packet.v6() ? icmpv6_checksum_valid(packet.source, packet.destination, packet.transport)
                   : icmp_checksum_valid(packet.transport);
   if (!sound) return count_drop(DropReason::kMalformed);
+  const Target target{Protocol::kIcmpEcho, packet.destination, 0};
   if (packet.v6() && packet.ip.size() > kMtu) {  // its reply could not come back in one piece
-    return stage_packet(packet.path, make_icmp_error(gateway6_, packet.source, kIcmpv6PacketTooBig,
-                                                     0, kMtu, packet.ip));
+    return refuse(packet, target, too_big(true, packet.ip.size(), kMtu, "a frame of this LAN"));
   }
-  if (!admit(packet, {Protocol::kIcmpEcho, packet.destination, 0})) return;
+  if (!admit(packet, target)) return;
   echo_.request({.path = packet.path,
                  .guest = packet.source,
                  .destination = packet.destination,
@@ -223,6 +221,7 @@ void Gateway::request_echo(const GuestPacket& packet) {
                  .seq = echo->seq,
                  .ttl = static_cast<uint8_t>(packet.hop_limit - 1),
                  .payload = echo->payload,
+                 .whole = packet.stays_whole(),
                  .packet = packet.ip});
 }
 
@@ -238,8 +237,9 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (target.port == kPortDns && is_nameserver(target.address)) {
     if (!names_.redirect(packet, opening) && opening) {  // the host gives no socket for it
       count_drop(DropReason::kLimit);
-      return answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
-                          kCodePortUnreachable6);
+      return refuse(packet, target,
+                    {Cause::kDescriptorsExhausted, 0, "the host gives no port for DNS over TCP",
+                     "DNS over UDP, or fewer flows at a time"});
     }
     const auto redirected = parse_guest_packet(frame);
     check(redirected.has_value(), "a packet that was whole stays whole");
@@ -256,16 +256,17 @@ void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   engine_.input(frame.first(kEthernetHeadBytes + packet.ip.size()));  // it takes padding for data
 }
 
-void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
+void Gateway::take_udp(GuestPacket packet, std::span<uint8_t> frame) {
   if (packet.transport.size() < kUdpHeadBytes) return count_drop(DropReason::kMalformed);
   if (names_.take(packet)) return;
   const Target target{Protocol::kUdp, packet.destination, read_u16(&packet.transport[2])};
   if (target.address.is_multicast() || network_.is_broadcast(target.address)) return;
   if (is_ours(target.address) && target.port == kPortTftp) {  // there is no TFTP server here
-    return answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
-                        kCodePortUnreachable6);
+    return refuse(packet, target, own_port_closed(target));
   }
-  if (admit(packet, target) && admit_query(packet, target)) engine_.input(frame);
+  if (!admit(packet, target) || !admit_query(packet, target)) return;
+  if (!is_ours(target.address)) packet.use_up_hop();  // the engine sends with what is left
+  engine_.input(frame);
 }
 
 // --- judgement ----------------------------------------------------------------------------------
@@ -274,16 +275,23 @@ void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
 bool Gateway::admit(const GuestPacket& packet, const Target& target) {
   if (is_ours(target.address)) return true;
   if (network_.contains(target.address)) {  // a neighbour of the guest, not ours to reach
-    answer_error(packet, kIcmpUnreachable, kCodeHostUnreachable, kIcmpv6Unreachable,
-                 kCodeAddressUnreachable6);
+    refuse(packet, target, address_on_lan(target));
     return false;
   }
   if (packet.hop_limit <= 1) {
-    answer_error(packet, kIcmpTimeExceeded, 0, kIcmpv6TimeExceeded, 0);
+    refuse(packet, target, hop_limit_ended_here());
     return false;
   }
-  if (const auto& reason = verdicts_.judge(target.address, loop_.clock().monotonic_ns())) {
-    refuse(packet, target, *reason);
+  const RouteVerdict& verdict = verdicts_.judge(target.address, loop_.clock().monotonic_ns());
+  if (verdict.reason) {
+    refuse(packet, target, *verdict.reason);
+    return false;
+  }
+  const size_t size = packet.ip.size();  // of TCP, the engine makes segments of its own
+  if (target.protocol != Protocol::kTcp && packet.stays_whole() && verdict.mtu != 0 &&
+      size > verdict.mtu) {
+    refuse(packet, target,
+           too_big(packet.v6(), size, verdict.mtu, fmt::format("link \"{}\"", verdict.link)));
     return false;
   }
   return true;
@@ -311,25 +319,30 @@ bool Gateway::admit_sequence(const GuestPacket& packet, const Tcp& tcp) {
 // The DNS address serves names and nothing else.
 bool Gateway::admit_query(const GuestPacket& packet, const Target& target) {
   if (!is_nameserver(target.address) || target.port == kPortDns) return true;
-  answer_error(packet, kIcmpUnreachable, kCodePortUnreachable, kIcmpv6Unreachable,
-               kCodePortUnreachable6);
+  refuse(packet, target, own_port_closed(target));
   return false;
 }
 
 void Gateway::refuse(const GuestPacket& packet, const Target& target, const Reason& reason) {
-  const std::string note = reasons_.say(packet.source, target, reason);
-  const IcmpAnswer& answer = cause_row(reason.cause).answer;
-  answer_error(packet, kIcmpUnreachable, answer.code4, kIcmpv6Unreachable, answer.code6, note);
+  if (!may_answer_with_error(packet.ip)) return;
+  tell(packet.path, own_address(packet.v6()), packet.source, target, reason, packet.ip);
 }
 
-void Gateway::answer_error(const GuestPacket& packet, uint8_t type4, uint8_t code4, uint8_t type6,
-                           uint8_t code6, std::string_view note) {
-  if (!may_answer_with_error(packet.ip)) return;
-  const bool v6 = packet.v6();
-  stage_packet(packet.path,
-               make_icmp_error(own_address(v6), packet.source, v6 ? type6 : type4,
-                               v6 ? code6 : code4, 0, packet.ip),
+// The one way in which a guest learns that something is out of reach, and everybody else with it.
+void Gateway::tell(const ReturnPath& path, const IpAddress& sender, const IpAddress& guest,
+                   const Target& target, const Reason& reason, std::span<const uint8_t> quoted) {
+  const std::string note = reasons_.tell(guest, target, reason);
+  const auto words = words_for(reason, guest.v6);
+  if (!words) return;
+  stage_packet(path, make_icmp_error(sender, guest, words->type, words->code, words->rest, quoted),
                note);
+}
+
+// Under whose name the guest hears of an error: a router's own, unless the guest could not make
+// sense of that address or would drop it (RFC 1812 §5.3.7).
+IpAddress Gateway::routable_sender(const IpAddress& offender) const {
+  const bool nonsense = offender.is_loopback() || offender == IpAddress{} || is_guest(offender);
+  return nonsense || is_own_address(offender) ? own_address(offender.v6) : offender;
 }
 
 // --- out: echo ----------------------------------------------------------------------------------
@@ -347,21 +360,14 @@ void Gateway::on_echo_reply(const EchoReply& reply) {
 }
 
 void Gateway::on_echo_error(const EchoError& error) {
-  if (error.router) {  // somebody on the way: their words, under their name
-    stage_packet(error.path, make_icmp_error(*error.router, error.guest, error.icmp_type,
-                                             error.icmp_code, error.icmp_rest, error.quoted));
-    return;
-  }
   const Target target{Protocol::kIcmpEcho, error.destination, 0};
-  const Reason reason = reachability_.explain(target, error.errno_value);
-  const std::string note = reasons_.say(error.guest, target, reason);
-  const IcmpAnswer& answer = cause_row(reason.cause).answer;
   const bool v6 = error.guest.v6;
-  stage_packet(
-      error.path,
-      make_icmp_error(own_address(v6), error.guest, v6 ? kIcmpv6Unreachable : kIcmpUnreachable,
-                      v6 ? answer.code6 : answer.code4, 0, error.quoted),
-      note);
+  if (error.icmp) {
+    return tell(error.path, routable_sender(error.icmp->offender), error.guest, target,
+                reachability_.explain(target, *error.icmp), error.quoted);
+  }
+  tell(error.path, own_address(v6), error.guest, target,
+       reachability_.explain(target, error.errno_value, error.syscall), error.quoted);
 }
 
 // --- out: the engine ----------------------------------------------------------------------------

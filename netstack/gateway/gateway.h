@@ -2,16 +2,13 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
 #include "netstack/base/log.h"
-#include "netstack/base/log_throttle.h"
 #include "netstack/frame/port.h"
 #include "netstack/gateway/echo.h"
 #include "netstack/gateway/fragments.h"
@@ -20,10 +17,13 @@
 #include "netstack/gateway/name_service.h"
 #include "netstack/gateway/nat_engine.h"
 #include "netstack/gateway/reachability.h"
+#include "netstack/gateway/reason_book.h"
 #include "netstack/gateway/sequence_guard.h"
 #include "netstack/loop/loop.h"
 
 namespace netstack {
+
+struct RelayedError;
 
 // What the kernel said of a destination, remembered for a moment so that a stream of packets does
 // not become a stream of route lookups.
@@ -33,13 +33,13 @@ class RouteVerdicts {
   static constexpr uint64_t kAge_ns_max = kSecond_ns;
 
   explicit RouteVerdicts(Reachability& reachability) : reachability_(reachability) {}
-  const std::optional<Reason>& judge(const IpAddress& destination, uint64_t now_ns);
+  const RouteVerdict& judge(const IpAddress& destination, uint64_t now_ns);
   const std::optional<Reason>& judge_nameservers(uint64_t now_ns);
 
  private:
   struct Entry {
     uint64_t judged_ns;
-    std::optional<Reason> reason;
+    RouteVerdict verdict;
   };
   struct Hash {
     size_t operator()(const IpAddress& address) const;
@@ -47,24 +47,6 @@ class RouteVerdicts {
   Reachability& reachability_;
   std::unordered_map<IpAddress, Entry, Hash> entries_;
   std::optional<Entry> nameservers_;
-};
-
-// Each flow and cause once, and not more lines than a person reads: a guest that scans addresses
-// would have one for each.
-class ReasonLog {
- public:
-  static constexpr uint32_t kLinesMax = 20;       // in kThrottleWindow_ns
-  static constexpr size_t kRememberedMax = 4096;  // then the oldest memory goes: lines may repeat
-
-  ReasonLog(Log& log, Clock& clock) : log_(log, clock, kLinesMax) {}
-  // Returns the line, said this time or not: the note of the frame that tells the guest. `told` is
-  // what the guest gets where that is not the reason's own ICMP error.
-  std::string say(const IpAddress& guest, const Target& target, const Reason& reason,
-                  std::string_view told = {});
-
- private:
-  LogThrottle log_;
-  std::set<std::tuple<IpAddress, Protocol, IpAddress, uint16_t, Cause>> said_;
 };
 
 // The guests' way out: a port of the switch behind which lie DHCP, DNS and the host's network.
@@ -89,6 +71,7 @@ class Gateway final : public Port {
   // On each frame that tells a guest what is out of reach: the line of explain_line().
   std::span<const FrameNote> notes() const noexcept override { return notes_; }
   NameService& names() { return names_; }
+  ReasonBook& reasons() { return reasons_; }
 
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;
@@ -101,7 +84,7 @@ class Gateway final : public Port {
   void take_fragment(const GuestPacket& packet);
   void take_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
   void input_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
-  void take_udp(const GuestPacket& packet, std::span<uint8_t> frame);
+  void take_udp(GuestPacket packet, std::span<uint8_t> frame);
   void request_echo(const GuestPacket& packet);
   bool admit(const GuestPacket& packet, const Target& target);  // false: answered already
   bool admit_query(const GuestPacket& packet, const Target& target);
@@ -109,14 +92,15 @@ class Gateway final : public Port {
 
   // Answers.
   void refuse(const GuestPacket& packet, const Target& target, const Reason& reason);
-  void answer_error(const GuestPacket& packet, uint8_t type4, uint8_t code4, uint8_t type6,
-                    uint8_t code6, std::string_view note = {});
+  void tell(const ReturnPath& path, const IpAddress& sender, const IpAddress& guest,
+            const Target& target, const Reason& reason, std::span<const uint8_t> quoted);
   void on_echo_reply(const EchoReply& reply);
   void on_echo_error(const EchoError& error);
   bool on_query_failure(const DnsClient& client, const DnsFailure& failure);
   Reason explain_query(const DnsFailure& failure);
   void on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno);
   bool rework_error(std::span<const uint8_t> frame, int send_errno);
+  void pass_on(const RelayedError& relayed);
   bool rework_reset(std::span<const uint8_t> frame, int connect_errno);
   void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
                     std::string_view note = {});
@@ -134,6 +118,8 @@ class Gateway final : public Port {
   bool is_ours(const IpAddress& address) const;
   bool is_nameserver(const IpAddress& address) const;
   bool is_guest(const IpAddress& address) const;
+  Target on_host(Target target) const;
+  IpAddress routable_sender(const IpAddress& offender) const;
   const IpAddress& own_address(bool v6) const { return v6 ? gateway6_ : gateway4_; }
 
   Loop& loop_;
@@ -143,7 +129,7 @@ class Gateway final : public Port {
   IpAddress gateway6_ = GatewayNetwork::gateway6();
   Reachability reachability_;
   RouteVerdicts verdicts_;
-  ReasonLog reasons_;
+  ReasonBook reasons_;
   Reassembler reassembler_;
   SequenceGuard sequences_;
   EchoProxy echo_;

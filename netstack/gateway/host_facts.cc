@@ -8,6 +8,7 @@
 #include "netstack/gateway/host_facts.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -96,7 +97,40 @@ NixFacts gather_nix(const HostSources& sources) {
   return nix;
 }
 
+constexpr std::array kProxyVariables{"https_proxy", "HTTPS_PROXY", "http_proxy",
+                                     "HTTP_PROXY",  "all_proxy",   "ALL_PROXY"};
+constexpr size_t kProxyServerSizeMax = 100;
+
+ProxyFact gather_proxy(const HostSources& sources) {
+  for (const char* name : kProxyVariables) {
+    const char* value = sources.environment ? sources.environment(name) : std::getenv(name);
+    if (value != nullptr && *value != '\0') return parse_proxy(name, value);
+  }
+  return {};
+}
+
+uint64_t descriptor_limit() {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? uint64_t{limit.rlim_cur} : 0;
+}
+
 }  // namespace
+
+// http://user:password@proxy.example:3128/ names proxy.example:3128.
+ProxyFact parse_proxy(std::string_view variable, std::string_view value) {
+  if (const size_t scheme = value.find("://"); scheme != std::string_view::npos) {
+    value.remove_prefix(scheme + 3);
+  }
+  value = value.substr(0, value.find_first_of("/?#"));
+  if (const size_t at = value.rfind('@'); at != std::string_view::npos) value.remove_prefix(at + 1);
+  ProxyFact proxy{std::string(variable), std::string(value.substr(0, kProxyServerSizeMax)), false};
+  for (char& c : proxy.server) {
+    if (c <= ' ' || c > '~' || c == '"') c = '?';
+  }
+  proxy.local =
+      value.starts_with("127.") || value.starts_with("localhost") || value.starts_with("[::1]");
+  return proxy;
+}
 
 IpAddress internet_example(bool v6) {
   static const IpAddress kExample4 = *IpAddress::parse("8.8.8.8");
@@ -156,9 +190,14 @@ HostFacts gather_facts(RouteQuery& query, const HostSources& sources,
   facts.destination = destination;
   facts.route = query.lookup(destination);
   facts.other_family = query.lookup(internet_example(!destination.v6));
+  if (facts.route.known && facts.route.errno_value == 0) {
+    facts.route.neighbour = query.neighbour(facts.route, destination);
+  }
   facts.links_known = query.links(facts.links);
   facts.ping = gather_ping(sources);
   facts.nix = gather_nix(sources);
+  facts.proxy = gather_proxy(sources);
+  facts.descriptors_max = descriptor_limit();
   facts.resolver = gather_resolver(sources);
   return facts;
 }

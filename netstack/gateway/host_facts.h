@@ -29,14 +29,27 @@ struct LinkFact {
   std::vector<InterfaceAddress> addresses;
 };
 
+// What the kernel knows of a next hop (NUD states, rtnetlink(7)).
+enum class Neighbour : uint8_t {
+  kUnknown,  // it has not been asked for, or needs no asking
+  kAnswers,
+  kAsked,  // now, without an answer so far
+  kDead,   // it was asked and did not answer
+};
+
 // What the kernel would do with a packet for one destination.
 struct RouteFact {
   bool known = false;   // false: the kernel could not be asked; nothing else counts
   int errno_value = 0;  // 0: there is a route. rtnetlink's answer otherwise: ENETUNREACH none or
                         // throw, EHOSTUNREACH unreachable, EACCES prohibit, EINVAL blackhole
   std::string link;     // where a packet would leave
+  int link_index = 0;
   std::optional<IpAddress> router;  // next hop; nothing: on the link itself
   std::string refusing_route;       // "prohibit 8.8.8.0/24"; empty: a rule, or none was found
+  std::string refusing_rule;        // "100: to 8.8.8.8/32 prohibit", where no route refuses
+  bool carrier = true;              // of `link`
+  uint32_t mtu = 0;  // bytes of an IP packet: the route's, else the link's; 0: unknown
+  Neighbour neighbour = Neighbour::kUnknown;  // the next hop; only in gather_facts()
 };
 
 // net.ipv4.ping_group_range, for IPv6 ping sockets as well.
@@ -58,6 +71,13 @@ struct NixFacts {
   bool build_top = false;       // NIX_BUILD_TOP is set
   bool sandbox_home = false;    // NIX_STORE is set and HOME is /homeless-shelter
   bool output_checked = false;  // NIX_OUTPUT_CHECKED is set: a fixed-output build
+};
+
+// Programs are told to leave by a proxy.
+struct ProxyFact {
+  std::string variable;  // "https_proxy"; empty: none is set
+  std::string server;    // host and port, without a password that the variable may hold
+  bool local = false;    // on this host's loopback
 };
 
 struct Nameserver {
@@ -82,6 +102,8 @@ struct HostFacts {
   std::vector<LinkFact> links;
   PingFacts ping;
   NixFacts nix;
+  ProxyFact proxy;
+  uint64_t descriptors_max = 0;  // this process may have open
   ResolverFacts resolver;
 };
 
@@ -105,6 +127,8 @@ constexpr size_t kResolvConfSizeMax = 64 * 1024;
 std::vector<Nameserver> parse_resolv_conf(std::string_view text);
 std::optional<GroupRange> parse_group_range(std::string_view text);  // "0\t2147483647\n"
 bool maps_every_group(std::string_view gid_map);                     // of /proc/self/gid_map
+
+ProxyFact parse_proxy(std::string_view variable, std::string_view value);
 
 ResolverFacts gather_resolver(const HostSources& sources);
 PingFacts gather_ping(const HostSources& sources);

@@ -24,7 +24,7 @@ namespace {
 constexpr uint32_t kOverflowGroup = 65534;  // what ids without a mapping read as
 constexpr uint16_t kDnsPort = 53;
 constexpr std::string_view kFirewallCure =
-    "\"nft list ruleset\" and the container's or security module's rules, as root";
+    "\"nft list ruleset\" or \"iptables-save\", as root, show the rule";
 
 Reason unknown(std::string fact, int errno_value, std::string cure) {
   return {Cause::kUnknown, errno_value, std::move(fact), std::move(cure)};
@@ -57,85 +57,119 @@ std::string doctor_cure(const IpAddress& address) {
   return fmt::format("lanyard doctor --to {}", to_string(address));
 }
 
-// ICMP types and codes that say something by themselves (RFC 792, RFC 1812, RFC 4443).
-std::string_view icmp_meaning(bool v6, uint8_t type, uint8_t code) {
-  struct Meaning {
-    uint8_t type, code;
-    std::string_view text;
-  };
-  static constexpr auto kV4 = std::to_array<Meaning>({{3, 0, "net unreachable"},
-                                                      {3, 1, "host unreachable"},
-                                                      {3, 2, "protocol unreachable"},
-                                                      {3, 3, "port unreachable"},
-                                                      {3, 4, "packet too big"},
-                                                      {3, 9, "net prohibited"},
-                                                      {3, 10, "host prohibited"},
-                                                      {3, 13, "administratively prohibited"},
-                                                      {11, 0, "time to live exceeded"}});
-  static constexpr auto kV6 = std::to_array<Meaning>({{1, 0, "no route"},
-                                                      {1, 1, "administratively prohibited"},
-                                                      {1, 3, "address unreachable"},
-                                                      {1, 4, "port unreachable"},
-                                                      {1, 5, "source address refused"},
-                                                      {1, 6, "route rejects"},
-                                                      {2, 0, "packet too big"},
-                                                      {3, 0, "hop limit exceeded"}});
-  const auto search = [&](const auto& table) -> std::string_view {
-    for (const Meaning& row : table) {
-      if (row.type == type && row.code == code) return row.text;
-    }
-    return "an ICMP error";
-  };
-  return v6 ? search(kV6) : search(kV4);
-}
-
-bool is_own_address(const HostFacts& facts, const IpAddress& address) {
-  return std::any_of(facts.links.begin(), facts.links.end(), [&](const LinkFact& link) {
-    return std::any_of(link.addresses.begin(), link.addresses.end(),
-                       [&](const InterfaceAddress& own) { return own.address == address; });
-  });
-}
-
-Reason refused_on_path(const HostFacts& facts, const EchoProbe& probe) {
-  const std::string address = to_string(facts.destination);
-  const std::string error =
-      fmt::format("\"{}\" (ICMP type {} code {})",
-                  icmp_meaning(facts.destination.v6, probe.icmp_type, probe.icmp_code),
-                  probe.icmp_type, probe.icmp_code);
-  Reason reason{Cause::kRefusedOnPath, probe.errno_value, {}, {}};
-  if (!probe.offender) {
-    reason.fact = fmt::format("an echo request to {} came back with {}", address, error);
-    reason.cure = fmt::format("traceroute {} to see who refuses", address);
-  } else if (is_own_address(facts, *probe.offender)) {
-    reason.fact = fmt::format("this host itself ({}) answers an echo request to {} with {}",
-                              to_string(*probe.offender), address, error);
-    reason.cure = "\"ip neigh\" for a next hop that does not answer, and the firewall rules";
-  } else {
-    reason.fact = fmt::format("{} answers an echo request to {} with {}",
-                              to_string(*probe.offender), address, error);
-    reason.cure = fmt::format("ask who runs {}", to_string(*probe.offender));
-  }
-  return reason;
-}
-
 std::string way_out(const RouteFact& route) {
   const std::string link = fmt::format("\"{}\"", route.link);
   return route.router ? fmt::format("via {} on {}", to_string(*route.router), link)
                       : fmt::format("on {}", link);
 }
 
-Reason no_answer(const HostFacts& facts, const EchoProbe& probe) {
+// router 10.1.0.1 of "eth0" / 10.1.0.7 on link "eth0"
+std::string next_hop(const HostFacts& facts) {
   const RouteFact& route = facts.route;
-  std::string fact =
-      fmt::format("an echo request to {} left {} and nothing came back in {} s",
-                  to_string(facts.destination), way_out(route), probe.took_ns / kSecond_ns);
-  const auto link = std::find_if(facts.links.begin(), facts.links.end(),
-                                 [&](const LinkFact& each) { return each.name == route.link; });
-  const bool cut = link != facts.links.end() && !link->carrier;
-  if (cut) fact += fmt::format("; link \"{}\" has no carrier", route.link);
-  return {Cause::kNoAnswer, 0, fact,
-          cut ? fmt::format("bring up what \"{}\" is plugged into", route.link)
-              : std::string("another destination, to tell a silent host from a silent path")};
+  return route.router ? fmt::format("router {} of \"{}\"", to_string(*route.router), route.link)
+                      : fmt::format("{} on link \"{}\"", to_string(facts.destination), route.link);
+}
+
+Reason silent_next_hop(const HostFacts& facts, int errno_value) {
+  if (facts.route.neighbour == Neighbour::kDead || facts.route.neighbour == Neighbour::kAsked) {
+    return {Cause::kNeighbourDead, errno_value,
+            fmt::format("{} does not answer {} (neighbour state {})", next_hop(facts),
+                        facts.destination.v6 ? "neighbour discovery" : "ARP",
+                        facts.route.neighbour == Neighbour::kDead ? "FAILED" : "INCOMPLETE"),
+            "bring that machine up, or mend the route"};
+  }
+  return {Cause::kHostUnreachable, errno_value,
+          fmt::format("the route leads to {}, and nobody answers for the address there or a router "
+                      "on the way says so (EHOSTUNREACH)",
+                      next_hop(facts)),
+          "check the address, and that its machine is up"};
+}
+
+std::string proxy_hint(const ProxyFact& proxy) {
+  if (proxy.variable.empty()) return {};
+  return fmt::format("; {} names {}, and the network may let programs out by that proxy only",
+                     proxy.variable, proxy.server);
+}
+
+Reason no_answer(const HostFacts& facts, const std::string& what, uint64_t waited_ns,
+                 int errno_value) {
+  return {
+      Cause::kNoAnswer, errno_value,
+      fmt::format("{} left {} and nothing came back in {} s", what, way_out(facts.route),
+                  waited_ns / kSecond_ns),
+      "another destination, to tell a silent host from a silent path" + proxy_hint(facts.proxy)};
+}
+
+Reason no_descriptor(const HostFacts& facts, int errno_value) {
+  if (errno_value == ENFILE) {
+    return {Cause::kDescriptorsExhausted, errno_value,
+            "this machine has no file descriptor left (ENFILE)", "sysctl fs.file-max, as root"};
+  }
+  return {Cause::kDescriptorsExhausted, errno_value,
+          fmt::format("all {} file descriptors of the gateway are in use (EMFILE)",
+                      facts.descriptors_max),
+          "a higher hard limit (ulimit -Hn), or fewer flows at a time"};
+}
+
+bool is_lack_of_descriptors(int errno_value) {
+  return errno_value == EMFILE || errno_value == ENFILE;
+}
+
+Reason socket_forbidden(std::string_view what, int errno_value) {
+  return {Cause::kSocketsForbidden, errno_value,
+          fmt::format("opening {} gave {} ({})", what, errno_name(errno_value),
+                      errno_text(errno_value)),
+          "look for a seccomp filter, security module or container runtime that denies such "
+          "sockets"};
+}
+
+bool forbids_sockets(int errno_value) {
+  return errno_value == EPERM || errno_value == EACCES || errno_value == EAFNOSUPPORT ||
+         errno_value == EPROTONOSUPPORT || errno_value == ESOCKTNOSUPPORT || errno_value == ENOSYS;
+}
+
+bool has_address(const HostFacts& facts, bool v6) {
+  return std::ranges::any_of(facts.links, [&](const LinkFact& link) {
+    return !link.loopback && std::ranges::any_of(link.addresses, [&](const InterfaceAddress& own) {
+      return own.address.v6 == v6 && !own.link_scope;
+    });
+  });
+}
+
+// What the errno says by itself where the host's route is good. Nothing: not enough.
+std::optional<Reason> explain_errno(const HostFacts& facts, const Target& target, int errno_value,
+                                    std::string_view syscall) {
+  const RouteFact& route = facts.route;
+  if (!route.known || route.errno_value != 0) return std::nullopt;
+  if (errno_value == EHOSTUNREACH && !route.carrier) return judge_route(facts);
+  switch (errno_value) {
+    case EHOSTUNREACH:
+      return silent_next_hop(facts, errno_value);
+    case EPERM:
+      return Reason{
+          Cause::kFirewallDrops, errno_value,
+          fmt::format("{} gave EPERM though {} has a route {}: this host's own firewall "
+                      "(or a control group's filter) takes the packet away",
+                      syscall.empty() ? std::string("sending") : fmt::format("{}()", syscall),
+                      to_string(target.address), way_out(route)),
+          std::string(kFirewallCure)};
+    case EADDRNOTAVAIL:
+      if (!has_address(facts, target.address.v6)) return std::nullopt;
+      return Reason{Cause::kPortsExhausted, errno_value,
+                    fmt::format("no local port is left for {} (EADDRNOTAVAIL)", to_string(target)),
+                    "wait until flows end, or widen net.ipv4.ip_local_port_range"};
+    case EMSGSIZE: {
+      Reason reason{Cause::kPacketTooBig, errno_value,
+                    fmt::format("it must not be fragmented, and the way {} carries at most {} "
+                                "bytes (EMSGSIZE)",
+                                way_out(route), route.mtu),
+                    "smaller packets; --mtu tells guests an MTU"};
+      reason.said = too_big_words(target.address.v6, route.mtu);
+      return reason;
+    }
+    default:
+      return std::nullopt;
+  }
 }
 
 }  // namespace
@@ -150,11 +184,13 @@ std::optional<Reason> judge_ping(const PingFacts& ping, bool v6) {
                               ping.range->low, ping.range->high, list_groups(ping)),
                   ping_cure(ping)};
   }
-  return unknown(fmt::format("opening an {} ping socket gave {} ({})", version_name(v6),
-                             errno_name(errno_value), errno_text(errno_value)),
-                 errno_value,
-                 "look for a seccomp filter, security module or container runtime "
-                 "that denies ping sockets");
+  const std::string what = fmt::format("an {} ping socket", version_name(v6));
+  if (forbids_sockets(errno_value) && (errno_value != EACCES || ping.range)) {
+    return socket_forbidden(what, errno_value);
+  }
+  return unknown(fmt::format("opening {} gave {} ({})", what, errno_name(errno_value),
+                             errno_text(errno_value)),
+                 errno_value, "strace -f -e socket shows the call");
 }
 
 std::optional<Reason> judge_resolver(const ResolverFacts& resolver) {
@@ -171,6 +207,7 @@ std::optional<Reason> judge_resolver(const ResolverFacts& resolver) {
 
 Reason explain(const HostFacts& facts, const Target& target, int errno_value,
                std::string_view syscall) {
+  if (is_lack_of_descriptors(errno_value)) return no_descriptor(facts, errno_value);
   const bool echo = target.protocol == Protocol::kIcmpEcho;
   const auto ping = echo ? judge_ping(facts.ping, target.address.v6) : std::nullopt;
   const bool ping_explains = ping && ping->errno_value == errno_value;
@@ -186,18 +223,12 @@ Reason explain(const HostFacts& facts, const Target& target, int errno_value,
     probe.errno_value = errno_value;
     return *judge_nameserver(facts, {target.address, {}}, probe);
   }
-  if (errno_value == EHOSTUNREACH && !route && facts.route.known) {
-    const std::string way =
-        facts.route.router
-            ? fmt::format("router {} of \"{}\"", to_string(*facts.route.router), facts.route.link)
-            : fmt::format("link \"{}\"", facts.route.link);
-    return {
-        Cause::kHostUnreachable, errno_value,
-        fmt::format("the route leads to {}, and nobody answers for the address there or a router "
-                    "on the way says so (EHOSTUNREACH)",
-                    way),
-        "check the address, and that its machine is up"};
+  if (syscall == "socket" && forbids_sockets(errno_value)) {
+    return socket_forbidden(fmt::format("an {} {} socket", version_name(target.address.v6),
+                                        protocol_name(target.protocol)),
+                            errno_value);
   }
+  if (auto reason = explain_errno(facts, target, errno_value, syscall)) return std::move(*reason);
   const std::string call = syscall.empty() ? std::string("the host") : fmt::format("{}()", syscall);
   return unknown(fmt::format("{} refused {} with {} ({})", call, to_string(target),
                              errno_name(errno_value), errno_text(errno_value)),
@@ -209,16 +240,33 @@ std::optional<Reason> judge_echo(const HostFacts& facts, const EchoProbe& probe)
     case ProbeOutcome::kAnswered:
       return std::nullopt;
     case ProbeOutcome::kSilent:
-      return no_answer(facts, probe);
+      return no_answer(facts, fmt::format("an echo request to {}", to_string(facts.destination)),
+                       probe.took_ns, 0);
     case ProbeOutcome::kIcmpError:
-      return refused_on_path(facts, probe);
+      return judge_icmp_error(facts, {Protocol::kIcmpEcho, facts.destination, 0}, probe.error);
     case ProbeOutcome::kRefused:
       break;
   }
-  Reason reason =
-      explain(facts, {Protocol::kIcmpEcho, facts.destination, 0}, probe.errno_value, probe.syscall);
-  if (reason.cure == doctor_cure(facts.destination)) reason.cure = kFirewallCure;
-  return reason;
+  return explain(facts, {Protocol::kIcmpEcho, facts.destination, 0}, probe.errno_value,
+                 probe.syscall);
+}
+
+bool is_own_address(const HostFacts& facts, const IpAddress& address) {
+  return address.is_loopback() || std::ranges::any_of(facts.links, [&](const LinkFact& link) {
+           return std::ranges::any_of(
+               link.addresses, [&](const InterfaceAddress& own) { return own.address == address; });
+         });
+}
+
+Reason judge_icmp_error(const HostFacts& facts, const Target& target, const PathError& error) {
+  return is_own_address(facts, error.offender) ? judge_local_error(facts, target, error)
+                                               : judge_remote_error(target, error);
+}
+
+Reason judge_timeout(const HostFacts& facts, const Target& target, uint64_t waited_ns) {
+  if (auto route = judge_route(facts)) return std::move(*route);
+  if (facts.route.neighbour == Neighbour::kDead) return silent_next_hop(facts, ETIMEDOUT);
+  return no_answer(facts, to_string(target), waited_ns, ETIMEDOUT);
 }
 
 std::optional<Reason> judge_nameserver_route(const HostFacts& facts, const Nameserver& server) {
@@ -239,6 +287,16 @@ std::optional<Reason> judge_nameserver(const HostFacts& facts, const Nameserver&
     return Reason{Cause::kNameserverSilent, 0,
                   fmt::format("{} did not answer in {} s", name, probe.took_ns / kSecond_ns), cure};
   }
+  const bool of_resolv_conf = facts.resolver.path.starts_with('/');  // not of --zone
+  if (probe.errno_value == ECONNREFUSED && server.address.is_loopback() && of_resolv_conf) {
+    return Reason{Cause::kStubResolver, ECONNREFUSED,
+                  fmt::format("nobody listens at {} (ECONNREFUSED): a resolver there is not "
+                              "running, or runs in another network namespace",
+                              name),
+                  fmt::format("name that resolver's own nameservers in {} (\"resolvectl dns\" "
+                              "lists those of systemd-resolved)",
+                              facts.resolver.path)};
+  }
   if (probe.errno_value == ECONNREFUSED) {
     return Reason{Cause::kNameserverRefuses, ECONNREFUSED,
                   fmt::format("nobody listens at {} (ECONNREFUSED)", name), cure};
@@ -255,6 +313,9 @@ std::string to_string(const Nameserver& server) {
 std::string to_string(const Target& target) {
   const std::string address = to_string(target.address);
   if (target.protocol == Protocol::kIcmpEcho) return fmt::format("{} icmp echo", address);
+  if (target.protocol == Protocol::kOther) {
+    return fmt::format("{} protocol {}", address, target.port);
+  }
   return fmt::format(fmt::runtime(target.address.v6 ? "[{}]:{} {}" : "{}:{} {}"), address,
                      target.port, protocol_name(target.protocol));
 }

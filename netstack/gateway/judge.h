@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "netstack/gateway/host_facts.h"
+#include "netstack/gateway/path_error.h"
 #include "netstack/gateway/probe.h"
 #include "netstack/gateway/reason.h"
 
@@ -29,6 +30,18 @@ std::optional<Reason> judge_nameserver_route(const HostFacts& facts, const Names
 // `syscall` names the call that failed, "sendto", or is empty.
 Reason explain(const HostFacts& facts, const Target& target, int errno_value,
                std::string_view syscall);
+
+// What an ICMP error means that came for a packet to `target`, from somebody else or from this host
+// itself (its firewall, or a next hop that does not answer).
+Reason judge_remote_error(const Target& target, const PathError& error);
+Reason judge_local_error(const HostFacts& facts, const Target& target, const PathError& error);
+
+Reason judge_icmp_error(const HostFacts& facts, const Target& target, const PathError& error);
+
+// A connection to `target` was tried for so long without an answer.
+Reason judge_timeout(const HostFacts& facts, const Target& target, uint64_t waited_ns);
+
+bool is_own_address(const HostFacts& facts, const IpAddress& address);
 
 // What a probe found. The host's own refusals are judged as in explain().
 std::optional<Reason> judge_echo(const HostFacts& facts, const EchoProbe& probe);

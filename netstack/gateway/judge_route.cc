@@ -65,7 +65,8 @@ Reason only_loopback(const HostFacts& facts) {
     idle =
         fmt::format(" and unused tunnel{} {}", tunnels.size() == 1 ? "" : "s", enumerate(tunnels));
   }
-  return {Cause::kOnlyLoopback, facts.route.errno_value,
+  return {facts.nix.output_checked ? Cause::kFixedOutputOffline : Cause::kOnlyLoopback,
+          facts.route.errno_value,
           fmt::format("this network namespace has only {}{}{}", enumerate(loopbacks), idle,
                       nix_sign(facts.nix)),
           nix_cure(facts.nix)};
@@ -147,6 +148,25 @@ Reason ipv6_only(const HostFacts& facts) {
           "an IPv6 destination, or give this network namespace an IPv4 address and default route"};
 }
 
+Reason proxy_only(const HostFacts& facts) {
+  Reason reason = no_default_route(facts);
+  reason.cause = Cause::kProxyOnly;
+  reason.fact += fmt::format("; {} names {}", facts.proxy.variable, facts.proxy.server);
+  reason.cure = fmt::format("set {} in the guest{}", facts.proxy.variable,
+                            facts.proxy.local ? ", with the gateway's address, which stands for "
+                                                "this host's loopback"
+                                              : "");
+  return reason;
+}
+
+std::optional<Reason> carrier_lost(const HostFacts& facts) {
+  const RouteFact& route = facts.route;
+  return Reason{Cause::kCarrierLost, 0,
+                fmt::format("the route to {} leaves by link \"{}\", which has no carrier",
+                            to_string(facts.destination), route.link),
+                fmt::format("bring up what \"{}\" is plugged into", route.link)};
+}
+
 struct RefusingType {
   int errno_value;
   Cause cause;
@@ -162,6 +182,13 @@ Reason refusing_route(const HostFacts& facts, const RefusingType& type) {
   const std::string destination = to_string(facts.destination);
   const std::string& route = facts.route.refusing_route;
   const char* version = facts.destination.v6 ? "-6 " : "";
+  if (const std::string& rule = facts.route.refusing_rule; !rule.empty()) {
+    return {type.cause, facts.route.errno_value,
+            fmt::format("rule \"{}\" covers {} ({})", rule, destination,
+                        errno_name(facts.route.errno_value)),
+            fmt::format("ip {}rule del priority {} (as root in this network namespace)", version,
+                        rule.substr(0, rule.find(':')))};
+  }
   if (route.empty()) {
     return {type.cause, type.errno_value,
             fmt::format("a \"{}\" route or rule covers {} ({})", type.word, destination,
@@ -180,7 +207,8 @@ Reason refusing_route(const HostFacts& facts, const RefusingType& type) {
 
 std::optional<Reason> judge_route(const HostFacts& facts) {
   const RouteFact& route = facts.route;
-  if (!route.known || route.errno_value == 0) return std::nullopt;
+  if (!route.known) return std::nullopt;
+  if (route.errno_value == 0) return route.carrier ? std::nullopt : carrier_lost(facts);
   for (const RefusingType& type : kRefusingTypes) {
     if (type.errno_value == route.errno_value) return refusing_route(facts, type);
   }
@@ -192,12 +220,13 @@ std::optional<Reason> judge_route(const HostFacts& facts) {
                   fmt::format("ip route get {}", destination)};
   }
   if (!route.refusing_route.empty()) return thrown(facts);
+  if (!route.refusing_rule.empty()) return refusing_route(facts, kRefusingTypes.front());
   if (has_only_loopback(facts)) return only_loopback(facts);
   const bool other_works = facts.other_family.known && facts.other_family.errno_value == 0;
   if (!facts.destination.v6 && other_works && facts.links_known && !has_address(facts, false)) {
     return ipv6_only(facts);
   }
-  return no_default_route(facts);
+  return facts.proxy.variable.empty() ? no_default_route(facts) : proxy_only(facts);
 }
 
 }  // namespace netstack

@@ -115,9 +115,9 @@ bool read_error(int fd, EchoProbe& probe) {
       return true;
     }
     probe.outcome = ProbeOutcome::kIcmpError;
-    probe.icmp_type = error.ee_type;
-    probe.icmp_code = error.ee_code;
-    probe.offender = offender_of(error);
+    probe.error = {{error.ee_type, error.ee_code, error.ee_info},
+                   offender_of(error).value_or(IpAddress{}),
+                   probe.errno_value};
     return true;
   }
   return false;

@@ -7,6 +7,7 @@
 
 #include "netstack/base/clock.h"
 #include "netstack/gateway/host_facts.h"
+#include "netstack/gateway/path_error.h"
 
 // Probes that send one packet and wait a bounded time for what becomes of it. They block: for
 // `lanyard doctor`, never for the gateway's loop.
@@ -15,7 +16,7 @@ namespace netstack {
 enum class ProbeOutcome : uint8_t {
   kAnswered,
   kSilent,     // nothing came within the time
-  kIcmpError,  // an ICMP error came back: icmp_type, icmp_code, offender
+  kIcmpError,  // an ICMP error came back
   kRefused,    // the host refused: errno_value, syscall
 };
 
@@ -24,9 +25,7 @@ struct EchoProbe {
   uint64_t took_ns = 0;
   int errno_value = 0;
   std::string_view syscall;
-  uint8_t icmp_type = 0;
-  uint8_t icmp_code = 0;
-  std::optional<IpAddress> offender;  // who sent the error
+  PathError error;  // with kIcmpError
 };
 
 // One ICMP echo request through a ping socket. Only the reply from `address` itself to this very

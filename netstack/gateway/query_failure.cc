@@ -10,20 +10,14 @@
 
 namespace netstack {
 
-namespace {
-
-constexpr uint8_t kCodePortUnreachable = 3;  // RFC 792
-
-}  // namespace
-
 // True: told by ICMP.
 bool Gateway::on_query_failure(const DnsClient& client, const DnsFailure& failure) {
   const bool v6 = client.asked.v6;
   const Target target{client.over_tcp() ? Protocol::kTcp : Protocol::kUdp, client.asked, kPortDns};
   const Reason reason = explain_query(failure);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
-  const bool by_icmp = !client.over_tcp() && answer.code4 == kCodePortUnreachable;
-  const std::string note = reasons_.say(client.guest, target, reason, by_icmp ? "" : "SERVFAIL");
+  const bool by_icmp = !client.over_tcp() && answer.code4 == kCodePort;
+  const std::string note = reasons_.tell(client.guest, target, reason, by_icmp ? "" : "SERVFAIL");
   if (!by_icmp) return false;
   if (!client.quoted.empty()) {
     stage_packet(

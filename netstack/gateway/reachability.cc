@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "netstack/gateway/judge.h"
+#include "netstack/gateway/own_address.h"
 #include "netstack/gateway/route_query.h"
 
 namespace netstack {
@@ -19,9 +20,11 @@ class Reachability::Impl {
   }
 
   // The rest is gathered only when the lookup fails: the gateway asks for each new destination.
-  std::optional<Reason> judge_route(const IpAddress& destination) {
-    const auto failed = facts_without_route(destination, 0);
-    return failed ? netstack::judge_route(*failed) : std::nullopt;
+  RouteVerdict judge_route(const IpAddress& destination) {
+    const RouteFact route = query_.lookup(destination);
+    const auto failed = facts_if_broken(route, destination);
+    if (failed) return {.reason = netstack::judge_route(*failed)};
+    return {.reason = std::nullopt, .mtu = route.mtu, .link = route.link};
   }
 
   std::optional<Reason> judge_ping(bool v6) {
@@ -34,7 +37,8 @@ class Reachability::Impl {
     std::optional<Reason> first;
     for (const Nameserver& server : resolver.nameservers) {
       const unsigned link = server.scope.empty() ? 0 : ::if_nametoindex(server.scope.c_str());
-      const auto failed = facts_without_route(server.address, static_cast<int>(link));
+      const RouteFact route = query_.lookup(server.address, static_cast<int>(link));
+      const auto failed = facts_if_broken(route, server.address);
       if (!failed) return std::nullopt;
       if (!first) first = judge_nameserver_route(*failed, server);
     }
@@ -43,9 +47,8 @@ class Reachability::Impl {
 
  private:
   // Nothing: the kernel has a route, or cannot be asked.
-  std::optional<HostFacts> facts_without_route(const IpAddress& destination, int link_index) {
-    const RouteFact route = query_.lookup(destination, link_index);
-    if (!route.known || route.errno_value == 0) return std::nullopt;
+  std::optional<HostFacts> facts_if_broken(const RouteFact& route, const IpAddress& destination) {
+    if (!route.known || (route.errno_value == 0 && route.carrier)) return std::nullopt;
     HostFacts all = facts(destination);
     all.route = route;
     return all;
@@ -59,7 +62,7 @@ Reachability::Reachability(HostSources sources)
     : impl_(std::make_unique<Impl>(std::move(sources))) {}
 Reachability::~Reachability() = default;
 
-std::optional<Reason> Reachability::judge_route(const IpAddress& destination) {
+RouteVerdict Reachability::judge_route(const IpAddress& destination) {
   return impl_->judge_route(destination);
 }
 
@@ -69,6 +72,17 @@ std::optional<Reason> Reachability::judge_ping(bool v6) {
 
 Reason Reachability::explain(const Target& target, int errno_value, std::string_view syscall) {
   return netstack::explain(impl_->facts(target.address), target, errno_value, syscall);
+}
+
+// Facts are for errors of this host's own: to gather them takes longer than to write the answer,
+// and a router's words need none.
+Reason Reachability::explain(const Target& target, const PathError& error) {
+  if (!is_own_address(error.offender)) return judge_remote_error(target, error);
+  return judge_local_error(impl_->facts(target.address), target, error);
+}
+
+Reason Reachability::explain_timeout(const Target& target, uint64_t waited_ns) {
+  return judge_timeout(impl_->facts(target.address), target, waited_ns);
 }
 
 std::optional<Reason> Reachability::judge_nameservers() {
@@ -82,10 +96,11 @@ HostFacts Reachability::facts(const IpAddress& destination) {
 std::string explain_line(const IpAddress& guest, const Target& target, const Reason& reason,
                          std::string_view told) {
   const CauseRow& row = cause_row(reason.cause);
-  std::string_view phrase = target.address.v6 ? row.answer.phrase6 : row.answer.phrase4;
-  if (!told.empty()) phrase = told;
-  std::string line = fmt::format("{} → {}: {}: {}. The guest is told \"{}\".", to_string(guest),
-                                 to_string(target), row.title, reason.fact, phrase);
+  const std::string phrase =
+      told.empty() ? told_to_guest(reason, target.address.v6) : std::string(told);
+  std::string line = fmt::format("{} → {}: {}: {}. The guest is told {}.", to_string(guest),
+                                 to_string(target), row.title, reason.fact,
+                                 phrase == "nothing" ? phrase : fmt::format("\"{}\"", phrase));
   if (!reason.cure.empty()) line += fmt::format(" Try: {}.", reason.cure);
   return line;
 }

@@ -1,6 +1,7 @@
-// rtnetlink, in three questions: what would happen to a packet (RTM_GETROUTE for one address), what
-// links are there (RTM_GETLINK, RTM_GETADDR), and, once a packet would be refused, which route does
-// so (an RTM_GETROUTE dump that the kernel filters by type).
+// rtnetlink, in three questions: what would happen to a packet (RTM_GETROUTE for one address, and
+// RTM_GETLINK for the link it would leave by), what links are there (RTM_GETLINK, RTM_GETADDR),
+// and, once a packet would be refused, which route does so (an RTM_GETROUTE dump that the kernel
+// filters by type). Rules and neighbours are asked for in route_surroundings.cc.
 //
 // The lookup is the kernel's own, with its rules, tables and metrics: reading the tables and
 // deciding here would have to repeat policy routing and would sometimes be wrong. The dump only
@@ -29,61 +30,13 @@
 #include <cstring>
 
 #include "netstack/base/error.h"
+#include "netstack/gateway/netlink_message.h"
 
 namespace netstack {
 namespace {
 
 constexpr size_t kAnswerSizeMax = 64 * 1024;  // the kernel builds dumps in parts of at most 32 KiB
-constexpr size_t kRequestSizeMax = 256;
 constexpr timeval kAnswerWait{1, 0};
-constexpr unsigned kAttributeCountMax = 128;
-
-// A request under construction, zeroed and aligned for its header.
-struct Request {
-  alignas(nlmsghdr) std::array<char, kRequestSizeMax> bytes{};
-  nlmsghdr* header = mnl_nlmsg_put_header(bytes.data());
-
-  Request(uint16_t type, bool dump) {
-    header->nlmsg_type = type;
-    header->nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | (dump ? NLM_F_DUMP : 0));
-  }
-  template <typename Body>
-  Body& body() {
-    return *static_cast<Body*>(mnl_nlmsg_put_extra_header(header, sizeof(Body)));
-  }
-};
-
-// The attributes of one message by type; unknown types and bad lengths are passed over.
-struct Attributes {
-  std::array<const nlattr*, kAttributeCountMax> by_type{};
-
-  Attributes(const nlmsghdr& message, size_t body_size) {
-    mnl_attr_parse(&message, static_cast<unsigned>(body_size), keep, this);
-  }
-  static int keep(const nlattr* attribute, void* self) {
-    const uint16_t type = mnl_attr_get_type(attribute);
-    if (type < kAttributeCountMax) static_cast<Attributes*>(self)->by_type[type] = attribute;
-    return MNL_CB_OK;
-  }
-  std::optional<IpAddress> address(unsigned type, int family) const {
-    const nlattr* found = by_type[type];
-    const size_t size = family == AF_INET6 ? 16 : 4;
-    if (found == nullptr || mnl_attr_get_payload_len(found) != size) return std::nullopt;
-    const auto* bytes = static_cast<const uint8_t*>(mnl_attr_get_payload(found));
-    return family == AF_INET6 ? IpAddress::read_v6(bytes) : IpAddress::read_v4(bytes);
-  }
-  std::optional<uint32_t> number(unsigned type) const {
-    const nlattr* found = by_type[type];
-    if (found == nullptr || mnl_attr_get_payload_len(found) != sizeof(uint32_t)) return {};
-    return mnl_attr_get_u32(found);
-  }
-};
-
-std::string printable(std::string text) {
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c <= ' ' || c > '~' || c == '"'; }, '?');
-  return text;
-}
 
 std::string link_name(unsigned index) {
   std::array<char, IFNAMSIZ> name{};
@@ -100,13 +53,10 @@ bool is_tunnel(unsigned short type) {
 
 LinkFact read_link(const nlmsghdr& message) {
   const auto& body = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
-  const Attributes attributes(message, sizeof body);
+  const NetlinkAttributes attributes(message, sizeof body);
   LinkFact link;
   link.index = body.ifi_index;
-  if (const nlattr* name = attributes.by_type[IFLA_IFNAME]; name != nullptr) {
-    const auto* text = static_cast<const char*>(mnl_attr_get_payload(name));
-    link.name = printable({text, ::strnlen(text, mnl_attr_get_payload_len(name))});
-  }
+  link.name = attributes.text(IFLA_IFNAME);
   link.loopback = (body.ifi_flags & IFF_LOOPBACK) != 0;
   link.up = (body.ifi_flags & IFF_UP) != 0;
   link.carrier = (body.ifi_flags & IFF_RUNNING) != 0;
@@ -117,7 +67,7 @@ LinkFact read_link(const nlmsghdr& message) {
 void read_address(const nlmsghdr& message, std::vector<LinkFact>& links) {
   const auto& body = *static_cast<const ifaddrmsg*>(mnl_nlmsg_get_payload(&message));
   if (body.ifa_family != AF_INET && body.ifa_family != AF_INET6) return;
-  const Attributes attributes(message, sizeof body);
+  const NetlinkAttributes attributes(message, sizeof body);
   // On point-to-point links IFA_ADDRESS is the peer and IFA_LOCAL is ours.
   auto address = attributes.address(IFA_LOCAL, body.ifa_family);
   if (!address) address = attributes.address(IFA_ADDRESS, body.ifa_family);
@@ -148,22 +98,17 @@ int errno_of_type(unsigned char route_type) {
 
 RouteFact read_route(const nlmsghdr& message) {
   const auto& body = *static_cast<const rtmsg*>(mnl_nlmsg_get_payload(&message));
-  const Attributes attributes(message, sizeof body);
+  const NetlinkAttributes attributes(message, sizeof body);
   RouteFact route;
   route.known = true;
   route.errno_value = errno_of_type(body.rtm_type);
-  if (const auto index = attributes.number(RTA_OIF)) route.link = link_name(*index);
+  if (const auto index = attributes.number(RTA_OIF)) {
+    route.link_index = static_cast<int>(*index);
+    route.link = link_name(*index);
+  }
+  route.mtu = attributes.nested(RTA_METRICS, RTAX_MTU).value_or(0);
   route.router = attributes.address(RTA_GATEWAY, body.rtm_family);
   return route;
-}
-
-bool covers(const IpAddress& network, unsigned prefix_bits, const IpAddress& address) {
-  if (network.v6 != address.v6 || prefix_bits > address.bytes().size() * 8) return false;
-  for (unsigned bit = 0; bit < prefix_bits; ++bit) {
-    const unsigned differs = network.octets[bit / 8] ^ address.octets[bit / 8];
-    if ((differs & (0x80U >> (bit % 8))) != 0) return false;
-  }
-  return true;
 }
 
 }  // namespace
@@ -211,7 +156,7 @@ std::optional<int> RouteQuery::exchange(nlmsghdr& request, const Handler& on_mes
 }
 
 RouteFact RouteQuery::lookup(const IpAddress& destination, int link_index) {
-  Request request(RTM_GETROUTE, false);
+  NetlinkRequest request(RTM_GETROUTE, false);
   auto& body = request.body<rtmsg>();
   body.rtm_family = static_cast<unsigned char>(destination.family());
   body.rtm_dst_len = static_cast<unsigned char>(destination.bytes().size() * 8);
@@ -227,8 +172,24 @@ RouteFact RouteQuery::lookup(const IpAddress& destination, int link_index) {
   if (*answer != 0) route.errno_value = *answer;
   if (route.errno_value != 0) {
     route.refusing_route = refusing_route(destination, route.errno_value);
+    if (route.refusing_route.empty()) {
+      route.refusing_rule = refusing_rule(destination, route.errno_value);
+    }
+  } else if (route.link_index != 0) {
+    read_link_of(route);
   }
   return route;
+}
+
+void RouteQuery::read_link_of(RouteFact& route) {
+  NetlinkRequest request(RTM_GETLINK, false);
+  request.body<ifinfomsg>().ifi_index = route.link_index;
+  exchange(*request.header, [&](const nlmsghdr& message) {
+    const auto& body = *static_cast<const ifinfomsg*>(mnl_nlmsg_get_payload(&message));
+    const NetlinkAttributes attributes(message, sizeof body);
+    route.carrier = (body.ifi_flags & IFF_RUNNING) != 0;
+    if (route.mtu == 0) route.mtu = attributes.number(IFLA_MTU).value_or(0);
+  });
 }
 
 // The longest prefix of the type that gives `errno_value` and covers the destination.
@@ -238,7 +199,7 @@ std::string RouteQuery::refusing_route(const IpAddress& destination, int errno_v
   });
   if (refusal == kRefusals.end()) return {};
   const unsigned char type = refusal->route_type;
-  Request request(RTM_GETROUTE, true);
+  NetlinkRequest request(RTM_GETROUTE, true);
   auto& wanted = request.body<rtmsg>();
   wanted.rtm_family = static_cast<unsigned char>(destination.family());
   wanted.rtm_type = type;
@@ -250,7 +211,7 @@ std::string RouteQuery::refusing_route(const IpAddress& destination, int errno_v
     IpAddress network;
     network.v6 = destination.v6;
     if (body.rtm_dst_len != 0) {
-      const auto prefix = Attributes(message, sizeof body).address(RTA_DST, body.rtm_family);
+      const auto prefix = NetlinkAttributes(message, sizeof body).address(RTA_DST, body.rtm_family);
       if (!prefix) return;
       network = *prefix;
     }
@@ -264,12 +225,12 @@ std::string RouteQuery::refusing_route(const IpAddress& destination, int errno_v
 }
 
 bool RouteQuery::links(std::vector<LinkFact>& out) {
-  Request links(RTM_GETLINK, true);
+  NetlinkRequest links(RTM_GETLINK, true);
   links.body<ifinfomsg>().ifi_family = AF_UNSPEC;
   const auto link_answer =
       exchange(*links.header, [&](const nlmsghdr& message) { out.push_back(read_link(message)); });
   if (link_answer != 0) return false;
-  Request addresses(RTM_GETADDR, true);
+  NetlinkRequest addresses(RTM_GETADDR, true);
   addresses.body<ifaddrmsg>().ifa_family = AF_UNSPEC;
   const auto address_answer =
       exchange(*addresses.header, [&](const nlmsghdr& message) { read_address(message, out); });

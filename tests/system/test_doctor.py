@@ -181,7 +181,7 @@ class RouteTest(DoctorTest):
         self.assertIn("HOME is /homeless-shelter", verdict["fact"])
 
     def test_nix_fixed_output_build(self):
-        verdict = self.to_google("only-loopback", LO_UP, NIX_BUILD_TOP="/build",
+        verdict = self.to_google("fixed-output-offline", LO_UP, NIX_BUILD_TOP="/build",
                                  NIX_OUTPUT_CHECKED="1")
         self.assertIn("fixed-output", verdict["fact"])
         self.assertNotIn("sandbox false", verdict["cure"])
@@ -238,8 +238,8 @@ class RouteTest(DoctorTest):
         verdict = self.to_google("route-prohibit",
                                  ETH_V4 + "\nip route add default via 10.1.0.1\n"
                                  "ip rule add to 8.8.8.8 prohibit")
-        self.assertIn("route or rule", verdict["fact"])
-        self.assertIn("ip rule", verdict["cure"])
+        self.assertIn('to 8.8.8.8/32 prohibit" covers 8.8.8.8', verdict["fact"])
+        self.assertIn("ip rule del priority", verdict["cure"])
 
     def test_refusing_routes_of_ipv6(self):
         told = {"prohibit": "Administratively prohibited", "unreachable": "Address unreachable",
@@ -307,7 +307,7 @@ class EchoTest(DoctorTest):
         setup = (f"{FAR_SIDE}\n{PING_OPEN}\n"
                  "far sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'\n"
                  "far ip route add prohibit 8.8.8.8")
-        verdict = self.expect("refused-on-path", setup, "--to", "8.8.8.8")
+        verdict = self.expect("remote-prohibited", setup, "--to", "8.8.8.8")
         self.assertIn("10.1.0.1 answers", verdict["fact"])
         self.assertIn("type 3 code 13", verdict["fact"])
 
@@ -333,7 +333,7 @@ class NameserverTest(DoctorTest):
                 self.assertEqual(verdict["fact"], "/etc/resolv.conf names no nameserver")
 
     def test_nobody_listens(self):
-        verdict = self.expect("nameserver-refuses",
+        verdict = self.expect("stub-resolver",
                               self.ROUTED + resolv_conf("nameserver 127.0.0.53"), "--probe")
         self.assertEqual(verdict["errno"], "ECONNREFUSED")
         self.assertEqual(self.check_of(verdict, "nameserver")["address"], "127.0.0.53")
@@ -367,7 +367,7 @@ class NameserverTest(DoctorTest):
                               "--probe")
         servers = [check for check in verdict["checks"] if check["id"] == "nameserver"]
         self.assertEqual([server["ok"] for server in servers], [False, True])
-        self.assertEqual(servers[0]["cause"], "nameserver-refuses")
+        self.assertEqual(servers[0]["cause"], "stub-resolver")
 
     def test_without_probe_nobody_is_asked(self):
         """The far side counts what comes: nothing does, and then one question."""

@@ -85,12 +85,12 @@ TEST_CASE("each refusal carries the log's line, said or not") {
 TEST_CASE("a note stays with its frame through bursts of many kinds") {
   Bed bed = make_bed();
   NoteSink sink(bed);
-  // All in one tick, more than a burst holds; every third one is answered without a reason.
+  // All in one tick, more than a burst holds; every third one is a reply, which needs no reason.
   constexpr size_t kCount = 300;
   for (size_t i = 0; i < kCount; ++i) {
     const auto id = static_cast<uint16_t>(i);
     if (i % 3 == 0) {
-      post(bed, from_guest("10.0.2.99").echo_request(id, 1).build());
+      post(bed, from_guest("10.0.2.2").echo_request(id, 1).build());
     } else {
       post(bed, from_guest(i % 3 == 1 ? "8.8.8.8" : "9.9.9.9").echo_request(id, 1).build());
     }
@@ -115,8 +115,7 @@ TEST_CASE("what is answered without a reason carries no note") {
   NoteSink sink(bed);
   bed.send(Builder().eth(kGuest, "ff:ff:ff:ff:ff:ff").arp_request("10.0.2.15", "10.0.2.2"));
   bed.send(from_guest("10.0.2.2").echo_request(5, 9));
-  bed.send(from_guest("10.0.2.2").udp(4000, 9).payload("x"));  // refused: the guest's own doing
-  REQUIRE(sink.frames.size() >= 3);
+  REQUIRE(sink.frames.size() >= 2);
   for (const std::string& note : sink.notes) CHECK(note == "");
 }
 

@@ -109,7 +109,7 @@ TEST_CASE("a guest that scans addresses cannot flood the log") {
                  .payload("x"));
   }
   CHECK(bed.take().size() == 500);
-  CHECK(bed.log.lines.size() == ReasonLog::kLinesMax);
+  CHECK(bed.log.lines.size() == ReasonBook::kLinesMax);
 }
 
 TEST_CASE("no IPv6 route is told over ICMPv6") {

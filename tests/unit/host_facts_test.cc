@@ -105,7 +105,8 @@ TEST_CASE("reachability reads resolv.conf anew each time") {
   HostSources sources;
   sources.resolv_conf = file.path();
   Reachability reachability(sources);
-  CHECK_FALSE(reachability.judge_route(ip("127.0.0.1")));
+  CHECK_FALSE(reachability.judge_route(ip("127.0.0.1")).reason);
+  CHECK(reachability.judge_route(ip("127.0.0.1")).mtu == 65'536);
   auto reason = reachability.judge_nameservers();
   REQUIRE(reason);
   CHECK(reason->cause == Cause::kNoNameserver);
@@ -117,8 +118,8 @@ TEST_CASE("reachability reads resolv.conf anew each time") {
 TEST_CASE("no route to any nameserver is the nameserver's cause, told as a closed port") {
   HostFacts facts;
   facts.destination = ip("192.0.2.53");
-  facts.route = {
-      .known = true, .errno_value = EHOSTUNREACH, .link = {}, .router = {}, .refusing_route = {}};
+  facts.route.known = true;
+  facts.route.errno_value = EHOSTUNREACH;
   facts.resolver.path = "/etc/resolv.conf";
   const auto reason = judge_nameserver_route(facts, {ip("192.0.2.53"), {}});
   REQUIRE(reason);

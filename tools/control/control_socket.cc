@@ -2,23 +2,27 @@
 
 #include "tools/control/lan_routes.h"
 #include "tools/control/lease_routes.h"
+#include "tools/control/reason_routes.h"
 
 namespace tools {
 
 void add_all_routes(Router& router, ControlledLan& target) {
   add_lan_routes(router, target);
   add_lease_routes(router, target);
+  add_reason_routes(router, target);
 }
 
 void publish_all_events(ControlledLan& target, EventStream& events) {
   publish_lan_events(target, events);
   publish_lease_events(target, events);
+  publish_reason_events(target, events);
 }
 
 void forget_all_events(ControlledLan& target) {
   target.lan.ports().watch({});
   if (target.gateway == nullptr) return;
   target.gateway->names().watch_leases({});
+  target.gateway->reasons().observe({});
 }
 
 ControlSocket::ControlSocket(Lan& lan, netstack::Log& log, netstack::Gateway* gateway)

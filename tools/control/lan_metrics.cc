@@ -83,6 +83,15 @@ std::string lan_metrics(const ControlledLan& target) {
   page.sample("lanyard_stations {}", target.lan.fabric().fdb().station_count());
   page.head("lanyard_storms_total", "Loops that the storm guard has found", "counter");
   page.sample("lanyard_storms_total {}", target.lan.fabric().storm_guard().episode_count());
+  if (target.gateway == nullptr) return page.take();
+  page.head("lanyard_unreachable_total", "Times a guest was told of a cause", "counter");
+  for (size_t at = 0; at < netstack::kCauseCount; ++at) {
+    const auto cause = static_cast<netstack::Cause>(at);
+    if (const uint64_t times = target.gateway->reasons().count(cause)) {
+      page.sample("lanyard_unreachable_total{{cause=\"{}\"}} {}", netstack::cause_row(cause).id,
+                  times);
+    }
+  }
   return page.take();
 }
 

@@ -45,8 +45,8 @@ void take_reason(Finding& finding, const netstack::Reason& reason, bool v6) {
   finding.fact = reason.fact;
   finding.cure = reason.cure;
   finding.errno_value = reason.errno_value;
-  if (!is_silence(reason.cause)) {
-    finding.guest_told = v6 ? row.answer.phrase6 : row.answer.phrase4;
+  if (!is_silence(reason.cause) && netstack::words_for(reason, v6)) {
+    finding.guest_told = netstack::told_to_guest(reason, v6);
   }
 }
 

@@ -10,9 +10,11 @@
 #include <string>
 
 #include "netstack/base/error.h"
+#include "netstack/gateway/cause_table.h"
 #include "tools/doctor/host_checks.h"
 #include "tools/doctor/outlook.h"
 #include "tools/doctor/page.h"
+#include "tools/lanyard/cause_list.h"
 
 namespace tools {
 namespace {
@@ -31,6 +33,8 @@ constexpr const char* kDetails =
     "for its answer.\n"
     "With --to: the route to ADDRESS, ping sockets, and then one ICMP echo request to ADDRESS and\n"
     "2 s for its reply.\n\n"
+    "With --causes: nothing is examined; every cause that can be told apart is listed, as\n"
+    "Markdown or JSON.\n\n"
     "Marks: ok, a warning (slower, or one feature less), a problem.\n"
     "Exit status: 0 no problem, 1 a problem, 64 bad usage, 71 the kernel cannot be asked, 74 the\n"
     "verdict cannot be written.";
@@ -38,6 +42,7 @@ constexpr const char* kDetails =
 struct Options {
   std::optional<std::string> to;
   bool probe = false;
+  bool causes = false;
   bool json = false;
 };
 
@@ -97,6 +102,11 @@ void write_out(const std::string& text) {
   }
 }
 
+int list_causes(const Options& options) {
+  write_out(options.json ? causes_as_json() : netstack::causes_as_markdown());
+  return EX_OK;
+}
+
 int examine_host(const Options& options) {
   const std::optional<IpAddress> address =
       options.to ? std::optional(parse_target(*options.to)) : std::nullopt;
@@ -119,8 +129,12 @@ void add_doctor_command(CLI::App& app, int& status) {
       doctor->add_option("--to", options->to, "Judge this IPv4 or IPv6 address instead");
   to->type_name("ADDRESS");
   doctor->add_flag("--probe", options->probe, "Ask each nameserver one question")->excludes(to);
+  doctor->add_flag("--causes", options->causes, "List every cause that can be told apart")
+      ->excludes(to);
   doctor->add_flag("--json", options->json, "One JSON object instead of text");
-  doctor->callback([options, &status] { status = examine_host(*options); });
+  doctor->callback([options, &status] {
+    status = options->causes ? list_causes(*options) : examine_host(*options);
+  });
 }
 
 }  // namespace tools

@@ -1,0 +1,69 @@
+#include "tools/control/reason_routes.h"
+
+#include "netstack/base/error.h"
+
+namespace tools {
+
+namespace {
+
+using netstack::ReasonBook;
+using nlohmann::json;
+
+json describe_target(const netstack::Target& target) {
+  json out = {{"protocol", netstack::protocol_name(target.protocol)},
+              {"address", to_string(target.address)},
+              {"port", nullptr}};
+  using netstack::Protocol;
+  if (target.protocol == Protocol::kUdp || target.protocol == Protocol::kTcp) {
+    out["port"] = target.port;
+  }
+  if (target.protocol == Protocol::kOther) out["number"] = target.port;
+  return out;
+}
+
+json describe_icmp(const netstack::IcmpWords& words, bool v6) {
+  json out = {{"type", words.type}, {"code", words.code}};
+  if (is_too_big(v6, words)) out["mtu"] = words.rest;
+  return out;
+}
+
+json describe_reason(const ReasonBook::Entry& entry) {
+  const netstack::Reason& reason = entry.reason;
+  const auto name = [](int errno_value) { return netstack::errno_name(errno_value); };
+  return {{"cause", netstack::cause_row(reason.cause).id},
+          {"guest", to_string(entry.guest)},
+          {"target", describe_target(entry.target)},
+          {"fact", reason.fact},
+          {"cure", reason.cure},
+          {"told", entry.told},
+          {"icmp", entry.icmp ? describe_icmp(*entry.icmp, entry.guest.v6) : json()},
+          {"errno", reason.errno_value != 0 ? json(name(reason.errno_value)) : json()},
+          {"count", entry.count},
+          {"first_time", static_cast<double>(entry.first_ns) / 1e9},
+          {"last_time", static_cast<double>(entry.last_ns) / 1e9}};
+}
+
+}  // namespace
+
+void add_reason_routes(Router& router, ControlledLan& target) {
+  router.add("GET", "/reasons", [&](const ControlRequest& request) -> ControlReply {
+    json all = json::array();
+    for (const ReasonBook::Entry& entry : gateway_of(target, request).reasons().entries()) {
+      all.push_back(describe_reason(entry));
+    }
+    return {.json = all};
+  });
+}
+
+void publish_reason_events(ControlledLan& target, EventStream& events) {
+  if (target.gateway == nullptr) return;
+  target.gateway->reasons().observe(
+      [&events](const ReasonBook::Entry& entry, uint64_t unheard_count) {
+        json line = describe_reason(entry);
+        line["event"] = "unreachable";
+        line["unheard"] = unheard_count;
+        events.publish(std::move(line));
+      });
+}
+
+}  // namespace tools
