@@ -24,7 +24,8 @@ namespace netstack {
   X(kMalformed, "malformed", "a header inside the frame is cut short or contradicts itself")  \
   X(kUnsupported, "unsupported", "a protocol this port does not carry")                       \
   X(kSequence, "sequence", "TCP data the NAT engine could not bear near sequence number 0")   \
-  X(kLimit, "limit", "a table with a fixed limit was full")
+  X(kLimit, "limit", "a table with a fixed limit was full")                                   \
+  X(kDenied, "denied", "the policy denies the flow it belongs to")
 
 enum class DropReason : uint8_t {
 #define X(id, name, sentence) id,

@@ -16,6 +16,7 @@
 //                                     port unreachable among them, and keeps codes 0 and 1 from
 //                                     it: a resolver fails at once (ECONNREFUSED) instead of
 //                                     waiting
+//   policy, share of flows    13 / 1  the same: the gateway itself decided so
 //   the gateway's own limits  1 / 3   it may pass, and no claim about the destination's ports
 //   silence                   1 / 3   true of the host as far as anyone can see
 //   somebody else's error             is passed on in that somebody's words; the row's codes are
@@ -137,9 +138,17 @@ constexpr auto kRows = std::to_array<CauseRow>({
      "the guest's netmask should be the LAN's",
      "tests/unit/gateway_reasons_test.cc an address of the LAN, sent to the gateway"},
     {Cause::kPolicyDenied, "policy-denied", "denied by this LAN's policy", kProhibited,
-     "`--allow` and `--deny` leave the destination out", "`--allow` it", ""},
+     "`--allow` and `--deny` leave the destination out", "`--allow` it",
+     "tests/unit/flow_gate_test.cc denied: the guest is told at once, the log names the rule, once"},
     {Cause::kRestricted, "restricted", "this LAN is restricted", kProhibited,
-     "`--restrict` keeps guests from everything beyond the LAN", "leave `--restrict` out", ""},
+     "`--restrict` keeps guests from everything beyond the LAN", "leave `--restrict` out",
+     "tests/unit/flow_gate_test.cc restrict: nothing leaves, forwards work, DHCP tells of no way "
+     "out"},
+    {Cause::kFlowLimit, "flow-limit", "too many flows", kProhibited,
+     "the guest has its share of the flows that can be open at once",
+     "close some, or raise `ulimit -n`",
+     "tests/unit/flow_gate_test.cc a guest with its share of flows is told so, another one is "
+     "served"},
     {Cause::kNoNameserver, "no-nameserver", "no nameserver", kPort,
      "resolv.conf is missing or names no nameserver", "write one into it",
      "tests/system/test_doctor.py NameserverTest.test_resolv_conf_is_missing"},

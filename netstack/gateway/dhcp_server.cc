@@ -59,6 +59,7 @@ std::optional<std::string> client_name(const Dhcp& request) {
 DhcpServer::DhcpServer(const GatewayConfig& config, LeaseTable& leases, Log& log, Clock& clock)
     : network_(config.network),
       names_(config.names),
+      restricted_(config.policy.restricted),
       search_(config.names.search_wire()),
       leases_(leases),
       clock_(clock),
@@ -224,8 +225,10 @@ void DhcpServer::fill_network(Dhcp& out) const {
   out.server_id = network_.gateway();
   out.subnet_mask = IpAddress::v4(network_.netmask());
   out.broadcast_address = IpAddress::v4(network_.network.v4_bits() | ~network_.netmask());
-  out.router = network_.gateway();
-  out.dns = network_.nameserver();
+  if (!restricted_) {  // else there is no way out to tell of, as with QEMU's restrict=on
+    out.router = network_.gateway();
+    out.dns = network_.nameserver();
+  }
   out.domain = names_.domain;
   out.search = search_;
   if (names_.mtu != 0) out.mtu = names_.mtu;

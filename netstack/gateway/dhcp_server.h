@@ -88,6 +88,7 @@ class DhcpServer {
 
   GatewayNetwork network_;
   NamesConfig names_;
+  bool restricted_;
   std::vector<uint8_t> search_;
   LeaseTable& leases_;
   Clock& clock_;

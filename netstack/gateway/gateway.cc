@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
@@ -24,14 +25,6 @@ namespace {
 
 constexpr uint16_t kPortTftp = 69;
 
-// The MAC address libslirp gives one of its own addresses: 52:55 and the IPv4 address, or 52:56 and
-// the last four bytes of the IPv6 address.
-Mac engine_mac(const IpAddress& address) {
-  const uint8_t* tail = address.octets.data() + (address.v6 ? 12 : 0);
-  return {
-      {0x52, static_cast<uint8_t>(address.v6 ? 0x56 : 0x55), tail[0], tail[1], tail[2], tail[3]}};
-}
-
 bool is_link_local6(const IpAddress& address) {
   return address.v6 && address.octets[0] == 0xfe && (address.octets[1] & 0xc0U) == 0x80U;
 }
@@ -44,6 +37,12 @@ bool is_discovery(const GuestPacket& packet) {
 
 }  // namespace
 
+Mac engine_mac(const IpAddress& address) {
+  const uint8_t* tail = address.octets.data() + (address.v6 ? 12 : 0);
+  return {
+      {0x52, static_cast<uint8_t>(address.v6 ? 0x56 : 0x55), tail[0], tail[1], tail[2], tail[3]}};
+}
+
 Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
     : Port("gateway", kFrameBytesMax),
       loop_(loop),
@@ -53,6 +52,8 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
       reachability_({.resolv_conf = config.resolv_conf}),
       verdicts_(reachability_),
       reasons_(loop, log),
+      policy_(config.policy),
+      flows_(loop, FlowAccount::flows_max_of_process()),
       echo_(loop, {.on_reply = [this](const EchoReply& reply) { on_echo_reply(reply); },
                    .on_error = [this](const EchoError& error) { on_echo_error(error); }}),
       names_(loop, config, engine_mac(gateway4_), engine_mac(gateway6_), log,
@@ -62,13 +63,21 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
               .on_failure =
                   [this](const DnsClient& client, const DnsFailure& failure) {
                     return on_query_failure(client, failure);
-                  }}),
+                  },
+              .may_ask = [this](const DnsClient& client,
+                                const std::string& name) { return may_ask(client, name); },
+              .on_asked = [this](const DnsClient& client, std::span<const uint8_t> message,
+                                 bool answered) { on_asked(client, message, answered); },
+              .on_told = [this](const DnsClient& client,
+                                std::span<const uint8_t> message) { on_told(client, message); }}),
       engine_(
           loop, config, log,
           [this](std::span<const uint8_t> frame, int connect_errno, int send_errno) {
             on_engine_frame(frame, connect_errno, send_errno);
           },
           [this] { schedule_flush(); }) {
+  policy_.watch([this] { on_policy_change(); });
+  for (const std::string& line : policy_.idle_rules()) log.line(line);
   take_offloads(kOffloadTcp4 | kOffloadTcp6 | kOffloadEcn, false);  // the engine has no MTU
 }
 
@@ -106,6 +115,7 @@ bool Gateway::is_ours(const Mac& mac) const {
 
 size_t Gateway::transmit(std::span<const Frame> burst) noexcept {
   thread_local std::array<uint8_t, kFrameBytesMax> scratch;
+  flows_.begin_burst();
   for (const Frame& frame : burst) {
     // A flooded frame for somebody else: libslirp would not notice and translate it.
     if (!frame.destination().is_group() && !is_ours(frame.destination())) continue;
@@ -181,7 +191,9 @@ bool Gateway::concerns_us(const GuestPacket& packet) const {
 void Gateway::take_icmp(const GuestPacket& packet, std::span<uint8_t> frame) {
   const bool discovery =
       packet.v6() && !packet.transport.empty() && packet.transport[0] >= kIcmpv6RouterSolicitation;
-  if (is_ours(packet.destination) || discovery) return engine_.input(frame);
+  if (discovery) return engine_.input(frame);
+  if (!pass_flow(packet)) return;
+  if (is_ours(packet.destination)) return engine_.input(frame);
   request_echo(packet);
 }
 
@@ -233,6 +245,7 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (!tcp) return count_drop(DropReason::kMalformed);
   const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
   const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
+  if (!pass_flow(packet)) return;
   if (opening && (!admit(packet, target) || !admit_query(packet, target))) return;
   if (target.port == kPortDns && is_nameserver(target.address)) {
     if (!names_.redirect(packet, opening) && opening) {  // the host gives no socket for it
@@ -258,7 +271,7 @@ void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
 
 void Gateway::take_udp(GuestPacket packet, std::span<uint8_t> frame) {
   if (packet.transport.size() < kUdpHeadBytes) return count_drop(DropReason::kMalformed);
-  if (names_.take(packet)) return;
+  if (!pass_flow(packet) || names_.take(packet)) return;
   const Target target{Protocol::kUdp, packet.destination, read_u16(&packet.transport[2])};
   if (target.address.is_multicast() || network_.is_broadcast(target.address)) return;
   if (is_ours(target.address) && target.port == kPortTftp) {  // there is no TFTP server here
@@ -399,6 +412,7 @@ void Gateway::stage(std::span<const uint8_t> frame, std::string_view note) {
   if (staged + frame.size() + note.size() > kStagedBytesMax) {
     return count_drop(DropReason::kQueueFull);
   }
+  if (!pass_to_guest(frame)) return count_drop(DropReason::kDenied);
   if (!note.empty()) {
     staged_notes_.push_back({staged_ends_.size(), staged_text_.size(), note.size()});
     staged_text_ += note;
@@ -416,7 +430,9 @@ void Gateway::schedule_flush() {
 // One fill for everything this tick brought, then the frames, in bursts.
 void Gateway::flush() {
   flush_scheduled_ = false;
+  for (const auto& reset : std::exchange(engine_resets_, {})) engine_.input(reset);
   engine_.end_tick();
+  flows_.begin_burst();
   FrameBatch<kBurstFrames> batch;
   const auto deliver_batch = [&] {
     deliver(batch.frames());

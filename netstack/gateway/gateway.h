@@ -11,11 +11,14 @@
 #include "netstack/base/log.h"
 #include "netstack/frame/port.h"
 #include "netstack/gateway/echo.h"
+#include "netstack/gateway/flow_account.h"
 #include "netstack/gateway/fragments.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_packet.h"
+#include "netstack/gateway/name_book.h"
 #include "netstack/gateway/name_service.h"
 #include "netstack/gateway/nat_engine.h"
+#include "netstack/gateway/policy.h"
 #include "netstack/gateway/reachability.h"
 #include "netstack/gateway/reason_book.h"
 #include "netstack/gateway/sequence_guard.h"
@@ -49,6 +52,10 @@ class RouteVerdicts {
   std::optional<Entry> nameservers_;
 };
 
+// The MAC address libslirp gives one of its own addresses: 52:55 and the IPv4 address, or 52:56 and
+// the last four bytes of the IPv6 address.
+Mac engine_mac(const IpAddress& address);
+
 // The guests' way out: a port of the switch behind which lie DHCP, DNS and the host's network.
 //
 //   switch ─► transmit ─┬─ ICMP echo to elsewhere ───► EchoProxy ─► ping sockets
@@ -72,6 +79,8 @@ class Gateway final : public Port {
   std::span<const FrameNote> notes() const noexcept override { return notes_; }
   NameService& names() { return names_; }
   ReasonBook& reasons() { return reasons_; }
+  FlowAccount& flows() { return flows_; }
+  Policy& policy() { return policy_; }
 
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;
@@ -89,6 +98,25 @@ class Gateway final : public Port {
   bool admit(const GuestPacket& packet, const Target& target);  // false: answered already
   bool admit_query(const GuestPacket& packet, const Target& target);
   bool admit_sequence(const GuestPacket& packet, const Tcp& tcp);
+
+  // Policy and account: flow_gate.cc.
+  bool pass_flow(const GuestPacket& packet);  // false: answered already
+  bool deny_flow(const GuestPacket& packet, const FlowPacket& seen,
+                 const FlowAccount::Opening& opening, const Policy::Verdict& verdict);
+  void refuse_flow(const GuestPacket& packet, const FlowPacket& seen,
+                   const FlowAccount::Opening& opening);
+  bool pass_to_guest(std::span<const uint8_t> frame);  // false: its flow is denied
+  void note_error(const FlowError& error);
+  void on_policy_change();
+  void end_denied(Flow& flow, const Policy::Verdict& verdict);
+  bool may_ask(const DnsClient& client, const std::string& name);
+  void on_asked(const DnsClient& client, std::span<const uint8_t> message, bool answered);
+  void on_told(const DnsClient& client, std::span<const uint8_t> message);
+  FlowAccount::Opening describe(const FlowKey& key, const Mac& mac, bool inward) const;
+  Policy::Verdict judge(const FlowKey& key, const Mac& mac);
+  Mac asker(const DnsClient& client);
+  bool is_service(const FlowKey& key) const;
+  void reset_engine(const FlowKey& key, const Mac& mac, uint32_t seq);
 
   // Answers.
   void refuse(const GuestPacket& packet, const Target& target, const Reason& reason);
@@ -130,6 +158,10 @@ class Gateway final : public Port {
   Reachability reachability_;
   RouteVerdicts verdicts_;
   ReasonBook reasons_;
+  Policy policy_;
+  NameBook name_book_;
+  FlowAccount flows_;
+  std::vector<std::vector<uint8_t>> engine_resets_;  // frames for the engine, at the tick's end
   Reassembler reassembler_;
   SequenceGuard sequences_;
   EchoProxy echo_;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "netstack/gateway/names_config.h"
+#include "netstack/gateway/policy.h"
 #include "netstack/gateway/reason.h"
 #include "netstack/wire/ip_address.h"
 
@@ -80,6 +81,7 @@ struct GatewayConfig {
   bool ipv6 = true;  // be an IPv6 router too, and announce it
   std::vector<HostForward> forwards;
   NamesConfig names;
+  PolicyConfig policy;
   std::string resolv_conf =
       "/etc/resolv.conf";  // names the host's nameservers; read when it changes
 

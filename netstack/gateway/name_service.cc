@@ -51,12 +51,14 @@ NameService::NameService(Loop& loop, const GatewayConfig& config, const Mac& mac
       forwarder_(loop, {.on_answer =
                             [this](const DnsClient& client, std::span<const uint8_t> message) {
                               ++dns_.answered;
+                              output_.on_asked(client, message, true);
                               respond(client, message);
                             },
                         .on_failure =
                             [this](const DnsClient& client, std::span<const uint8_t> query,
                                    const DnsFailure& failure) {
                               ++dns_.failed;
+                              output_.on_asked(client, query, false);
                               if (output_.on_failure(client, failure)) return;
                               respond(client, make_dns_refusal(query, kDnsServerFailure));
                             },
@@ -181,6 +183,10 @@ void NameService::answer_query(const DnsClient& client, std::span<const uint8_t>
       return respond(asking, make_local_answer(query, *parsed, *local));
     }
   }
+  if (!output_.may_ask(asking, parsed->name)) {
+    ++dns_.denied;
+    return respond(asking, make_dns_refusal(query, kDnsRefused));
+  }
   ++dns_.forwarded;
   std::vector<DnsServer> servers = lan_.zone_servers(parsed->name);
   if (servers.empty()) servers = resolv_conf_.servers();
@@ -188,6 +194,7 @@ void NameService::answer_query(const DnsClient& client, std::span<const uint8_t>
 }
 
 void NameService::respond(const DnsClient& client, std::span<const uint8_t> message) {
+  output_.on_told(client, message);
   if (client.over_tcp()) return stream_.answer(client.connection, message);
   // Over IPv4 a long answer goes in fragments; over IPv6 it has to fit one packet.
   const size_t packet_bytes_max = mtu() - kIpv6HeadBytes - kUdpHeadBytes;

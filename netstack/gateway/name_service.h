@@ -27,6 +27,7 @@ struct DnsCounters {
   uint64_t failed = 0;   // no nameserver answered
   uint64_t evicted = 0;  // given up: too many were under way
   uint64_t refused = 0;  // malformed, of an unknown opcode, zone transfers
+  uint64_t denied = 0;   // by the policy
 };
 
 // Names and addresses for the guests: DHCP, stateless DHCPv6, DNS.
@@ -45,6 +46,12 @@ class NameService {
     std::function<void(DropReason)> drop;
     // No nameserver answered. True: the guest has been told already; false: it gets SERVFAIL.
     std::function<bool(const DnsClient&, const DnsFailure&)> on_failure;
+    // Whether a name may be asked of nameservers; else the guest gets REFUSED.
+    std::function<bool(const DnsClient&, const std::string& name)> may_ask;
+    // What became of a question for nameservers: an answer, whichever, or none.
+    std::function<void(const DnsClient&, std::span<const uint8_t> message, bool answered)> on_asked;
+    // A guest gets this message as the answer to its question.
+    std::function<void(const DnsClient&, std::span<const uint8_t> message)> on_told;
   };
 
   // `mac` and `mac6` are the gateway's, by which its packets come. Throws Error.

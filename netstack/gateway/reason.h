@@ -47,6 +47,7 @@ enum class Cause : uint8_t {
   // Somebody decided so for this LAN.
   kPolicyDenied,  // the LAN's policy denies it
   kRestricted,    // the LAN is restricted to itself
+  kFlowLimit,     // the guest has its share of the flows that can be open
   // Names.
   kNoNameserver,        // resolv.conf is missing or names no server
   kNameserverUnrouted,  // the host has no route to its nameserver

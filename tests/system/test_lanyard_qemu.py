@@ -324,7 +324,7 @@ class OwnNetworks(LanTest):
                          "gateway serves no files over TFTP\n")
         self.assertIn("-netdev user,id=n,tftp=/srv", done.stdout)
         self.assertIn("netdev=lanyard0", done.stdout)
-        done = self.show("-netdev", "user,id=n,restrict=on", "-device", "e1000,netdev=n")
+        done = self.show("-netdev", "user,id=n,restrict=on,tftp=/srv", "-device", "e1000,netdev=n")
         self.assertNotIn("lanyard0", done.stdout)
         self.assertEqual(len(done.stderr.splitlines()), 2)
         done = self.show("-nic", "user", "-net", "nic", "-net", "user")

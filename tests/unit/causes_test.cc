@@ -84,6 +84,7 @@ TEST_CASE("each cause has the ICMP codes that were chosen for it") {
                                    {Cause::kOnLan, "on-lan", 1, 3},
                                    {Cause::kPolicyDenied, "policy-denied", 13, 1},
                                    {Cause::kRestricted, "restricted", 13, 1},
+                                   {Cause::kFlowLimit, "flow-limit", 13, 1},
                                    {Cause::kNoNameserver, "no-nameserver", 3, 4},
                                    {Cause::kNameserverUnrouted, "nameserver-unrouted", 3, 4},
                                    {Cause::kNameserverRefuses, "nameserver-refuses", 3, 4},

@@ -27,8 +27,8 @@ TEST_CASE("a refused TCP connection is a reset, never a FIN") {
 
 // A server on the host's loopback and a guest's flow to it, with sequence numbers of the test's
 // choosing.
-struct Flow {
-  Flow(Bed& guest_bed, uint32_t first_seq, bool over_v6 = false)
+struct GuestFlow {
+  GuestFlow(Bed& guest_bed, uint32_t first_seq, bool over_v6 = false)
       : bed(guest_bed),
         seq(first_seq),
         v6(over_v6),
@@ -120,7 +120,7 @@ struct Flow {
 TEST_CASE("urgent data never reaches the engine") {
   // The host's server sees the bytes in line and no urgent mark: the flag was cleared before NAT.
   Bed bed = make_bed();
-  Flow flow(bed, 100);
+  GuestFlow flow(bed, 100);
   flow.open();
   bed.send(flow.segment(kTcpAck | kTcpPsh, flow.seq).urgent(60'000).payload("abc"));
   CHECK(flow.read() == "abc");
@@ -130,7 +130,7 @@ TEST_CASE("urgent data never reaches the engine") {
 
 TEST_CASE("what follows a packet in its frame is no data") {
   Bed bed = make_bed();
-  Flow flow(bed, 100, true);
+  GuestFlow flow(bed, 100, true);
   flow.open();
   bed.send(flow.segment(kTcpAck | kTcpPsh, flow.seq).payload("abc").pad_to(120));
   CHECK(flow.read() == "abc");
@@ -143,7 +143,7 @@ TEST_CASE("a flow in order passes sequence number 0 unharmed") {
   SUBCASE("IPv6") {
     v6 = true;
   }
-  Flow flow(bed, static_cast<uint32_t>(-300'300), v6);
+  GuestFlow flow(bed, static_cast<uint32_t>(-300'300), v6);
   flow.open();
   std::string sent;
   std::string got;
@@ -162,7 +162,7 @@ TEST_CASE("a flow in order passes sequence number 0 unharmed") {
 
 TEST_CASE("early segments below sequence number 0 are taken within the window") {
   Bed bed = make_bed();
-  Flow flow(bed, static_cast<uint32_t>(-100));
+  GuestFlow flow(bed, static_cast<uint32_t>(-100));
   flow.open();
   const uint32_t first = flow.seq;
   flow.send_at(first + 50, std::string(60, 'c'));  // across 0
@@ -175,7 +175,7 @@ TEST_CASE("early segments below sequence number 0 are taken within the window") 
 // Each of these makes libslirp 4.7 leave its list, or would in a flow that is not as it seems.
 TEST_CASE("no segment that ends at sequence number 0 reaches the engine") {
   Bed bed = make_bed();
-  Flow flow(bed, static_cast<uint32_t>(-9));
+  GuestFlow flow(bed, static_cast<uint32_t>(-9));
   SUBCASE("in order") {
     flow.open();
     const uint32_t first = flow.seq;
@@ -228,24 +228,24 @@ TEST_CASE("no segment that ends at sequence number 0 reaches the engine") {
 TEST_CASE("no segment reaches the engine that it could cut at sequence number 0") {
   Bed bed = make_bed();
   SUBCASE("with the SYN") {
-    Flow flow(bed, static_cast<uint32_t>(-9));
+    GuestFlow flow(bed, static_cast<uint32_t>(-9));
     flow.send(kTcpSyn, "123456789");
     CHECK(flow.refused() == 1);
   }
   SUBCASE("beyond the window") {
-    Flow flow(bed, static_cast<uint32_t>(-65'536));
+    GuestFlow flow(bed, static_cast<uint32_t>(-65'536));
     flow.open();
     flow.send_at(static_cast<uint32_t>(-4), "1234");  // within it, but ends at 0
     flow.send_at(static_cast<uint32_t>(-4), "12345");
     CHECK(flow.refused() == 2);
   }
   SUBCASE("of no flow") {
-    Flow flow(bed, static_cast<uint32_t>(-9));
+    GuestFlow flow(bed, static_cast<uint32_t>(-9));
     flow.send_at(static_cast<uint32_t>(-4), "12345");
     CHECK(flow.refused() == 1);
   }
   SUBCASE("with a wrong checksum") {
-    Flow flow(bed, static_cast<uint32_t>(-9));
+    GuestFlow flow(bed, static_cast<uint32_t>(-9));
     flow.open();
     bed.send(flow.segment(kTcpAck, flow.seq).payload("123456789").wrong_checksum());
     CHECK(flow.refused() == 1);
@@ -254,7 +254,7 @@ TEST_CASE("no segment reaches the engine that it could cut at sequence number 0"
 }
 
 // A SYN with an MSS of 32 inside a flow: libslirp empties its buffer and makes it 128 KiB.
-Bytes emptying_syn(const Flow& flow) {
+Bytes emptying_syn(const GuestFlow& flow) {
   Bytes frame = flow.segment(kTcpSyn | kTcpAck, flow.seq - 1000).payload("\x02\x04\x00 "s).build();
   const std::span<uint8_t> segment = std::span(frame).subspan(kEthernetHeadBytes + kIpv4HeadBytes);
   segment[12] = (kTcpHeadBytes + 4) / 4 << 4U;
@@ -265,7 +265,7 @@ Bytes emptying_syn(const Flow& flow) {
 }
 
 // Moves a flow on to `to` in order, whatever its window and however little the server reads.
-void advance(Flow& flow, uint32_t to, uint32_t step_bytes) {
+void advance(GuestFlow& flow, uint32_t to, uint32_t step_bytes) {
   while (flow.seq != to) {
     flow.send(kTcpAck, std::string(std::min(to - flow.seq, step_bytes), 'x'));
     flow.bed.send(emptying_syn(flow));
@@ -279,7 +279,7 @@ void advance(Flow& flow, uint32_t to, uint32_t step_bytes) {
 TEST_CASE("a flow that has overrun its window does not come to sequence number 0") {
   constexpr uint32_t kBufferBytes = 128 * 1024;
   Bed bed = make_bed();
-  Flow flow(bed, static_cast<uint32_t>(-6 * 1024 * 1024));
+  GuestFlow flow(bed, static_cast<uint32_t>(-6 * 1024 * 1024));
   flow.open();
   flow.close_server();
   advance(flow, static_cast<uint32_t>(-400'000), 30'000);

@@ -11,6 +11,12 @@
 
 namespace tools {
 
+// One --allow or --deny: a rule, or @FILE.
+struct PolicyOption {
+  netstack::PolicyRule::Action action;
+  std::string text;
+};
+
 // The options that `switch` and `run` share.
 struct LanOptions {
   std::string net;
@@ -21,6 +27,8 @@ struct LanOptions {
   std::vector<std::string> search;
   std::vector<std::string> zones;
   std::string mtu;
+  std::vector<PolicyOption> policy;  // in the order given
+  bool restricted = false;
   std::string capture;
 
   void add_to(CLI::App& app);
@@ -34,6 +42,7 @@ struct LanOptions {
 
  private:
   void add_names_to(CLI::App& app);
+  void add_policy_to(CLI::App& app);
 };
 
 }  // namespace tools

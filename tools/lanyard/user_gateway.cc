@@ -30,7 +30,6 @@ GatewayNetwork network_of(const driver::UserNetwork& user) {
 std::string stand_in_for(const driver::UserNetwork& user, bool net_is_chosen,
                          netstack::GatewayConfig& config) {
   if (!user.refusal.empty()) return user.refusal;
-  if (user.restricted) return "restrict: the gateway cannot keep a guest to itself";
   if (!user.ipv4) return "ipv4=off: the gateway always has an IPv4 network";
   if (user.own_numbers && net_is_chosen) return "its addresses are its own, and --net is given";
   netstack::GatewayConfig wanted = config;
@@ -44,6 +43,7 @@ std::string stand_in_for(const driver::UserNetwork& user, bool net_is_chosen,
     return error.what();
   }
   wanted.ipv6 = wanted.ipv6 && user.ipv6;
+  wanted.policy.restricted = wanted.policy.restricted || user.restricted;
   if (std::string wrong = wanted.network.wrong_numbers(wanted.dhcp); !wrong.empty()) return wrong;
   config = wanted;
   return {};

@@ -1,0 +1,70 @@
+#include "netstack/gateway/egress_book.h"
+
+#include <utility>
+
+namespace netstack {
+
+namespace {
+
+template <typename Value>
+void note(std::set<Value>& listed, const Value& value) {
+  if (listed.size() < EgressBook::kListed_count) listed.insert(value);
+}
+
+void add(FlowCount& sum, const FlowCount& more) {
+  sum.packets += more.packets;
+  sum.bytes += more.bytes;
+}
+
+}  // namespace
+
+EgressBook::Key EgressBook::key_of(const Flow& flow) {
+  return {.place = flow.name.empty() ? to_string(flow.key.peer) : flow.name,
+          .port = flow.key.peer_port,
+          .protocol = flow.key.protocol,
+          .question = false};
+}
+
+void EgressBook::add(const Flow& flow) {
+  if (flow.inward || flow.service) return;
+  Row* found = row(key_of(flow));
+  if (found == nullptr) return;
+  ++found->flows_count;
+  ++found->outcomes[static_cast<size_t>(flow.outcome())];
+  if (flow.cause) ++found->causes[*flow.cause];
+  found->named = !flow.name.empty();
+  netstack::add(found->out, flow.out);
+  netstack::add(found->in, flow.in);
+  note(found->addresses, flow.key.peer);
+  note(found->guests, flow.guest_mac);
+  if (!flow.rule.empty()) found->rule = flow.rule;
+}
+
+void EgressBook::add_packets(const Flow& flow, const FlowCount& out) {
+  const auto found = rows_.find(key_of(flow));
+  if (found != rows_.end()) netstack::add(found->second.out, out);
+}
+
+void EgressBook::add_question(const std::string& name, const Mac& guest, FlowState outcome,
+                              std::string_view rule) {
+  Row* found = row({.place = name, .port = 0, .protocol = Protocol::kUdp, .question = true});
+  if (found == nullptr) return;
+  ++found->flows_count;
+  ++found->outcomes[static_cast<size_t>(outcome)];
+  if (outcome == FlowState::kDenied) ++found->causes[Cause::kPolicyDenied];
+  found->named = true;
+  note(found->guests, guest);
+  if (!rule.empty()) found->rule = rule;
+}
+
+EgressBook::Row* EgressBook::row(Key key) {
+  const auto found = rows_.find(key);
+  if (found != rows_.end()) return &found->second;
+  if (rows_.size() == kRowsMax) {
+    ++unlisted_count_;
+    return nullptr;
+  }
+  return &rows_[std::move(key)];
+}
+
+}  // namespace netstack

@@ -1,0 +1,141 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "netstack/gateway/egress_book.h"
+#include "netstack/gateway/flow.h"
+#include "netstack/gateway/flow_table.h"
+#include "netstack/loop/loop.h"
+
+namespace netstack {
+
+// Every flow through the gateway, kept by looking at the packets both ways: who, where, by which
+// name, how much, how long, and what became of it.
+//
+// The account decides nothing but one thing: whether a guest may have one more flow. Each live flow
+// may hold a descriptor of the host, so there are only so many (kFlowsMax, or what `ulimit -n`
+// leaves), and a guest may have three times as many as are still free. One guest alone gets three
+// quarters; when two have taken all they can, a third still finds a seventh of the whole (the
+// dynamic threshold of shared packet buffers). Refused: a fixed number per guest, which either
+// wastes what one guest could use or does not protect the others.
+//
+// A flow that has ended stays on record until its place is needed, the one that ended first goes
+// first. A flow that is silent ends when libslirp forgets its socket, so that neither believes in a
+// flow the other has given up.
+class FlowAccount {
+ public:
+  static constexpr size_t kFlowsMax = 16'384;      // on record, live ones and ended ones
+  static constexpr size_t kFlowsMin = 64;          // even where `ulimit -n` is lower
+  static constexpr size_t kDescriptorsKept = 256;  // of `ulimit -n`, for all that is no flow
+  static constexpr size_t kShare = 3;              // a guest may have this many times what is free
+  // Silence after which a flow is over.
+  static constexpr uint64_t kTcpOpening_ns = 120 * kSecond_ns;  // Linux gives a connect 127 s
+  static constexpr uint64_t kTcp_ns = 7860 * kSecond_ns;        // libslirp: 7800 s
+  static constexpr uint64_t kTcpEnd_ns = kSecond_ns;            // for what follows the second FIN
+  static constexpr uint64_t kUdp_ns = 240 * kSecond_ns;         // libslirp's
+  static constexpr uint64_t kUdpDns_ns = 10 * kSecond_ns;       // libslirp's, once answered
+  static constexpr uint64_t kEcho_ns = 60 * kSecond_ns;         // EchoProxy's
+  static constexpr uint64_t kService_ns = 60 * kSecond_ns;
+  static constexpr uint64_t kFailed_ns = 10 * kSecond_ns;  // UDP and echo that met only errors
+  // A flow is put to the end of its list once per this time and not with every packet, so it may
+  // outlive its silence by as much.
+  static constexpr uint64_t kSlack_ns = kSecond_ns;
+
+  struct Counters {
+    uint64_t opened = 0;
+    std::array<uint64_t, static_cast<size_t>(FlowState::kCount)> ended{};  // by state
+    uint64_t over_limit = 0;        // flows refused because the guest had its share
+    uint64_t questions_denied = 0;  // by the policy
+    uint64_t bytes_out = 0;
+    uint64_t bytes_in = 0;
+  };
+  struct Opening {
+    FlowKey key;
+    Mac guest_mac;
+    std::string name = {};
+    bool inward = false;
+    bool service = false;
+  };
+  // Called with each flow that has ended or was denied, and each question that was; not again for
+  // what is repeated with the same key.
+  using Observer = std::function<void(const Flow&)>;
+
+  FlowAccount(Loop& loop, size_t flows_max);
+  ~FlowAccount();
+  FlowAccount(const FlowAccount&) = delete;
+  FlowAccount& operator=(const FlowAccount&) = delete;
+
+  // How many flows this process has descriptors for.
+  static size_t flows_max_of_process();
+
+  // The live flow of that key, or one that has ended and is still on record. Valid until the next
+  // call that opens or ends one.
+  Flow* find(const FlowKey& key);
+  // Null: the guest has its share. Takes the place of an ended flow with the same key.
+  Flow* open(const Opening& opening);
+  void count(Flow& flow, const FlowPacket& packet, bool from_guest);
+  // An ICMP error about it came to the guest. Ends TCP that was opening; UDP and echo may go on.
+  void fail(Flow& flow, FlowState state, std::optional<Cause> cause);
+  void end(Flow& flow, FlowState state, std::optional<Cause> cause = {}, std::string rule = {});
+  // A packet that is not let through: its flow is on record as denied.
+  void deny(const Opening& opening, const FlowPacket& packet, Cause cause, std::string rule);
+  void deny_question(const FlowKey& key, const Mac& mac, const std::string& name, std::string rule);
+  void answered_question(const std::string& name, const Mac& mac, bool answered);
+
+  void for_each_live(const std::function<void(Flow&)>& visit);
+  std::vector<const Flow*> recent(size_t count_max, const std::function<bool(const Flow&)>& wanted)
+      const;  // the last opened first; valid until the next call that opens or ends one
+  EgressBook report() const;  // with the live flows as they are now
+
+  size_t live_count() const { return live_count_; }
+  size_t flows_max() const { return table_.capacity(); }
+  size_t share_of(const Mac& guest) const;  // how many it may have, as things are
+  const Counters& counters() const { return counters_; }
+  void watch(Observer on_end) { on_end_ = std::move(on_end); }
+
+  // The clock is asked once per burst of packets.
+  void begin_burst() { now_ns_ = 0; }
+
+ private:
+  enum List : uint8_t {
+    kEnded,
+    kTcpOpening,
+    kTcp,
+    kTcpEnd,
+    kUdp,
+    kUdpDns,
+    kEcho,
+    kService,
+    kFailed,
+    kLists
+  };
+  static_assert(kLists <= FlowTable::kLists_count);
+
+  uint64_t now_ns();
+  static List list_of(const Flow& flow);
+  FlowTable::Place make(const Opening& opening);
+  void follow_tcp(Flow& flow, const FlowPacket& packet, bool from_guest);
+  void relist(Flow& flow, List list);
+  void arm();
+  void expire();
+
+  Loop& loop_;
+  FlowTable table_;
+  EgressBook book_;  // of flows that have ended
+  Observer on_end_;
+  Counters counters_;
+  std::unordered_map<uint64_t, size_t> live_by_guest_;  // by Mac::bits()
+  size_t live_count_ = 0;
+  uint64_t numbered_ = 0;
+  uint64_t now_ns_ = 0;  // 0: not asked yet
+  Loop::TimerId timer_ = 0;
+  uint64_t timer_deadline_ns_ = 0;
+};
+
+}  // namespace netstack

@@ -1,0 +1,378 @@
+#include "netstack/gateway/flow_account.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "netstack/gateway/name_book.h"
+#include "netstack/wire/tcp.h"
+#include "tests/packets/packets.h"
+
+using namespace netstack;
+using packets::Builder;
+using packets::Bytes;
+
+namespace {
+
+constexpr auto kGuest = "52:54:00:00:00:01";
+constexpr auto kGateway = "52:55:0a:00:02:02";
+
+struct Book {
+  explicit Book(size_t flows_max = 64) : account(loop, flows_max) {
+    account.watch([this](const Flow& flow) { ended.push_back(flow); });
+  }
+
+  static FlowKey key(uint16_t port, Protocol protocol = Protocol::kUdp,
+                     const char* peer = "192.0.2.1") {
+    return {packets::ip("10.0.2.15"), packets::ip(peer), port, 443, protocol};
+  }
+  static Mac guest(uint8_t number) { return {{0x52, 0x54, 0, 0, 0, number}}; }
+  Flow* open(uint16_t port, Protocol protocol = Protocol::kUdp, uint8_t guest_number = 1) {
+    return account.open({.key = key(port, protocol), .guest_mac = guest(guest_number)});
+  }
+  void packet(Flow& flow, bool from_guest, uint8_t flags = 0) {
+    account.count(flow, {.key = flow.key, .bytes = 100, .tcp_flags = flags}, from_guest);
+  }
+  void pass_s(uint64_t seconds) {
+    clock.advance_ns(seconds * kSecond_ns);
+    account.begin_burst();
+    loop.tick(0);
+  }
+  FlowState state(uint16_t port, Protocol protocol = Protocol::kUdp) {
+    const Flow* flow = account.find(key(port, protocol));
+    return flow == nullptr ? FlowState::kCount : flow->outcome();
+  }
+
+  ManualClock clock;
+  Loop loop{clock};
+  FlowAccount account;
+  std::vector<Flow> ended;
+};
+
+std::optional<FlowPacket> read(const Builder& builder, bool from_guest) {
+  static Bytes frame;
+  frame = builder.build();
+  const auto packet = from_guest ? parse_guest_packet(frame) : parse_towards_guest(frame);
+  REQUIRE(packet);
+  return read_flow_packet(*packet, from_guest);
+}
+
+}  // namespace
+
+TEST_CASE("the two directions of a flow have one key") {
+  struct Row {
+    Builder out;
+    Builder in;
+  };
+  const std::vector<Row> rows = {
+      {Builder().eth(kGuest, kGateway).ip("10.0.2.15", "192.0.2.1").tcp(1000, 80, kTcpSyn),
+       Builder()
+           .eth(kGateway, kGuest)
+           .ip("192.0.2.1", "10.0.2.15")
+           .tcp(80, 1000, kTcpSyn | kTcpAck)},
+      {Builder().eth(kGuest, kGateway).ip("10.0.2.15", "192.0.2.1").udp(1000, 80).payload("x"),
+       Builder().eth(kGateway, kGuest).ip("192.0.2.1", "10.0.2.15").udp(80, 1000).payload("x")},
+      {Builder().eth(kGuest, kGateway).ip("fec0::15", "2001:db8::1").echo_request(7, 1),
+       Builder().eth(kGateway, kGuest).ip("2001:db8::1", "fec0::15").echo_reply(7, 1)},
+  };
+  for (const Row& row : rows) {
+    const auto out = read(row.out, true);
+    const auto in = read(row.in, false);
+    REQUIRE(out);
+    REQUIRE(in);
+    CHECK(out->key == in->key);
+    CHECK(out->opens);
+  }
+  CHECK_FALSE(read(rows[0].in, false)->opens);
+  CHECK(read(rows[1].in, false)->opens);  // UDP: a forward's first packet looks the same
+  CHECK_FALSE(read(rows[2].in, false)->opens);
+}
+
+TEST_CASE("no flow: fragments, DHCP, echo replies of the guest, what is cut short") {
+  const auto to = [] { return Builder().eth(kGuest, kGateway).ip("10.0.2.15", "10.0.2.2"); };
+  CHECK_FALSE(read(to().echo_reply(1, 1), true));
+  CHECK_FALSE(read(to().udp(68, 67).payload("x"), true));
+  CHECK(read(to().udp(1000, 67).payload("x"), true));
+  CHECK_FALSE(read(to().fragment(0, true).udp(1, 2).payload("12345678"), true));
+  CHECK_FALSE(read(to().protocol(17).payload("1234567"), true));
+  CHECK_FALSE(read(to().protocol(6).payload("1234567890"), true));
+  CHECK_FALSE(read(to().protocol(47).payload("1234567890"), true));
+}
+
+TEST_CASE("an ICMP error is about the flow it quotes") {
+  const Bytes quoted = Builder().ip("10.0.2.15", "192.0.2.1").udp(1000, 80).payload("x").build_ip();
+  for (const uint8_t code : {uint8_t{0}, uint8_t{3}}) {
+    const Bytes error =
+        make_icmp_error(packets::ip("10.0.2.2"), packets::ip("10.0.2.15"), 3, code, 0, quoted);
+    Bytes frame = Builder().eth(kGateway, kGuest).ip_packet(error).build();
+    const auto packet = parse_towards_guest(frame);
+    REQUIRE(packet);
+    const auto seen = read_flow_error(*packet);
+    REQUIRE(seen);
+    CHECK(seen->key ==
+          FlowKey{packets::ip("10.0.2.15"), packets::ip("192.0.2.1"), 1000, 80, Protocol::kUdp});
+    CHECK(seen->refused == (code == 3));
+    for (size_t size = 28; size < 28 + 28; ++size) {  // whatever is cut off the quote
+      const Bytes cut = make_icmp_error(packets::ip("10.0.2.2"), packets::ip("10.0.2.15"), 3, code,
+                                        0, std::span(quoted).first(size - 28));
+      Bytes cut_frame = Builder().eth(kGateway, kGuest).ip_packet(cut).build();
+      const auto cut_packet = parse_towards_guest(cut_frame);
+      if (cut_packet) CHECK(read_flow_error(*cut_packet).has_value() == (size - 28 >= 28));
+    }
+  }
+}
+
+TEST_CASE("TCP: opening, established, closed a moment after both ends have") {
+  Book book;
+  constexpr auto kTcp = Protocol::kTcp;
+  Flow* flow = book.open(1, kTcp);
+  REQUIRE(flow != nullptr);
+  book.packet(*flow, true, kTcpSyn);
+  CHECK(book.state(1, kTcp) == FlowState::kOpening);
+  book.packet(*flow, false, kTcpSyn | kTcpAck);
+  CHECK(book.state(1, kTcp) == FlowState::kEstablished);
+  book.packet(*flow, true, kTcpFin | kTcpAck);
+  book.packet(*flow, false, kTcpFin | kTcpAck);
+  book.packet(*flow, true, kTcpAck);
+  CHECK(book.ended.empty());
+  book.pass_s(3);
+  REQUIRE(book.ended.size() == 1);
+  CHECK(book.ended[0].state == FlowState::kClosed);
+  CHECK(book.ended[0].out.packets == 3);
+  CHECK(book.ended[0].out.bytes == 300);
+  CHECK(book.ended[0].in.packets == 2);
+  CHECK(book.account.live_count() == 0);
+  CHECK(book.state(1, kTcp) == FlowState::kClosed);  // stays on record
+}
+
+TEST_CASE("TCP: a reset before the answer is a refusal, afterwards an end") {
+  Book book;
+  constexpr auto kTcp = Protocol::kTcp;
+  Flow* flow = book.open(1, kTcp);
+  book.packet(*flow, true, kTcpSyn);
+  book.packet(*flow, false, kTcpRst | kTcpAck);
+  flow = book.open(2, kTcp);
+  book.packet(*flow, true, kTcpSyn);
+  book.packet(*flow, false, kTcpSyn | kTcpAck);
+  book.packet(*flow, false, kTcpRst);
+  flow = book.open(3, kTcp);
+  book.packet(*flow, true, kTcpSyn);
+  book.packet(*flow, true, kTcpRst);
+  CHECK(book.state(1, kTcp) == FlowState::kRefused);
+  CHECK(book.state(2, kTcp) == FlowState::kClosed);
+  CHECK(book.state(3, kTcp) == FlowState::kClosed);  // the guest gave up
+  CHECK(book.ended.size() == 3);
+}
+
+TEST_CASE("silence ends a flow, each kind after its own time") {
+  struct Row {
+    Protocol protocol;
+    uint16_t peer_port;
+    bool answered;
+    uint64_t silence_ns;
+    FlowState state;
+  };
+  using A = FlowAccount;
+  const std::vector<Row> rows = {
+      {Protocol::kTcp, 80, false, A::kTcpOpening_ns, FlowState::kTimedOut},
+      {Protocol::kTcp, 80, true, A::kTcp_ns, FlowState::kTimedOut},
+      {Protocol::kUdp, 80, false, A::kUdp_ns, FlowState::kTimedOut},
+      {Protocol::kUdp, 80, true, A::kUdp_ns, FlowState::kClosed},
+      {Protocol::kUdp, 53, false, A::kUdp_ns, FlowState::kTimedOut},
+      {Protocol::kUdp, 53, true, A::kUdpDns_ns, FlowState::kClosed},
+      {Protocol::kIcmpEcho, 0, false, A::kEcho_ns, FlowState::kTimedOut},
+      {Protocol::kIcmpEcho, 0, true, A::kEcho_ns, FlowState::kClosed},
+  };
+  for (const Row& row : rows) {
+    CAPTURE(static_cast<int>(row.protocol));
+    CAPTURE(row.answered);
+    Book book;
+    FlowKey key = Book::key(1, row.protocol);
+    key.peer_port = row.peer_port;
+    Flow* flow = book.account.open({.key = key, .guest_mac = Book::guest(1)});
+    book.packet(*flow, true, kTcpSyn);
+    book.clock.advance_ns(5 * kSecond_ns);  // and alive again: silence begins here
+    book.account.begin_burst();
+    book.packet(*flow, !row.answered, kTcpAck);
+    book.clock.advance_ns(row.silence_ns - kSecond_ns);
+    book.loop.tick(0);
+    CHECK(book.ended.empty());
+    book.pass_s(3);
+    REQUIRE(book.ended.size() == 1);
+    CHECK(book.ended[0].state == row.state);
+    CHECK(book.loop.next_deadline_ns() == UINT64_MAX);  // nothing lives: nothing to wake up for
+  }
+}
+
+TEST_CASE("UDP and echo go on after an error; the first answer outweighs it") {
+  Book book;
+  Flow* flow = book.open(1);
+  book.packet(*flow, true);
+  book.account.fail(*flow, FlowState::kUnreachable, Cause::kNoDefaultRoute);
+  CHECK(book.state(1) == FlowState::kUnreachable);
+  CHECK(book.ended.empty());
+  book.packet(*flow, true);
+  CHECK(book.account.live_count() == 1);
+  Flow* other = book.open(2);
+  book.packet(*other, true);
+  book.account.fail(*other, FlowState::kRefused, std::nullopt);
+  book.packet(*other, false);
+  CHECK(book.state(2) == FlowState::kEstablished);
+  book.pass_s(FlowAccount::kFailed_ns / kSecond_ns + 2);
+  REQUIRE(book.ended.size() == 1);
+  CHECK(book.ended[0].state == FlowState::kUnreachable);
+  CHECK(book.ended[0].cause == Cause::kNoDefaultRoute);
+  CHECK(book.ended[0].out.packets == 2);
+}
+
+TEST_CASE("a guest may have three times what is free, so that others still find room") {
+  Book book(64);
+  size_t first = 0;
+  while (book.open(static_cast<uint16_t>(first), Protocol::kUdp, 1) != nullptr) ++first;
+  CHECK(first == 48);
+  size_t second = 0;
+  while (book.open(static_cast<uint16_t>(1000 + second), Protocol::kUdp, 2) != nullptr) ++second;
+  CHECK(second == 12);
+  CHECK(book.open(2000, Protocol::kUdp, 3) != nullptr);
+  CHECK(book.account.counters().over_limit == 2);
+  CHECK(book.account.share_of(Book::guest(1)) == 48);
+  book.account.end(*book.account.find(Book::key(0)), FlowState::kClosed);
+  CHECK(book.open(0, Protocol::kUdp, 3) != nullptr);  // what one gives back is for all
+}
+
+TEST_CASE("ended flows make room, the one that ended first goes first") {
+  Book book(64);
+  for (uint16_t port = 0; port < 64; ++port) {
+    book.account.end(*book.open(port), FlowState::kClosed);
+  }
+  for (uint16_t port = 100; port < 110; ++port) REQUIRE(book.open(port) != nullptr);
+  for (uint16_t port = 0; port < 64; ++port) {
+    CHECK((book.account.find(Book::key(port)) != nullptr) == (port >= 10));
+  }
+  CHECK(book.account.report().rows().begin()->second.flows_count == 74);  // none is lost to the sum
+}
+
+TEST_CASE("a denied flow is one flow however often it is tried") {
+  Book book;
+  for (int i = 0; i < 5; ++i) {
+    book.account.deny({.key = Book::key(1), .guest_mac = Book::guest(1)},
+                      {.key = Book::key(1), .bytes = 60}, Cause::kPolicyDenied,
+                      "rule 1 (deny any)");
+  }
+  REQUIRE(book.ended.size() == 1);
+  CHECK(book.ended[0].rule == "rule 1 (deny any)");
+  CHECK(book.account.live_count() == 0);
+  const EgressBook report = book.account.report();
+  REQUIRE(report.rows().size() == 1);
+  const auto& [key, row] = *report.rows().begin();
+  CHECK(key.place == "192.0.2.1");
+  CHECK(row.flows_count == 1);
+  CHECK(row.out.packets == 5);
+  CHECK(row.causes.at(Cause::kPolicyDenied) == 1);
+}
+
+TEST_CASE("a full account of live flows still tells what it denies") {
+  Book book(64);
+  for (uint16_t port = 0; book.account.live_count() < 64; ++port) {
+    book.open(port, Protocol::kUdp, static_cast<uint8_t>(port));
+  }
+  book.account.deny({.key = Book::key(999), .guest_mac = Book::guest(1)},
+                    {.key = Book::key(999), .bytes = 60}, Cause::kFlowLimit, {});
+  REQUIRE(book.ended.size() == 1);
+  CHECK(book.ended[0].cause == Cause::kFlowLimit);
+}
+
+TEST_CASE("the report groups by name, port and protocol, and leaves the inside out") {
+  Book book;
+  const auto add = [&](FlowKey key, const char* name, bool inward, bool service) {
+    Flow* flow = book.account.open({.key = key,
+                                    .guest_mac = Book::guest(1),
+                                    .name = name,
+                                    .inward = inward,
+                                    .service = service});
+    book.packet(*flow, true);
+  };
+  add(Book::key(1, Protocol::kUdp, "192.0.2.1"), "example.org", false, false);
+  add(Book::key(2, Protocol::kUdp, "192.0.2.2"), "example.org", false, false);
+  add(Book::key(3, Protocol::kUdp, "192.0.2.1"), "", false, false);
+  add(Book::key(4, Protocol::kUdp, "10.0.2.2"), "", true, false);
+  add(Book::key(5, Protocol::kUdp, "10.0.2.3"), "", false, true);
+  book.account.answered_question("example.org", Book::guest(1), true);
+  book.account.deny_question(Book::key(9), Book::guest(1), "ads.example", "rule 1 (deny x)");
+  const EgressBook report = book.account.report();
+  REQUIRE(report.rows().size() == 4);
+  const auto& named = report.rows().at({"example.org", 443, Protocol::kUdp, false});
+  CHECK(named.flows_count == 2);
+  CHECK(named.addresses.size() == 2);
+  CHECK(named.named);
+  CHECK(report.rows().at({"192.0.2.1", 443, Protocol::kUdp, false}).flows_count == 1);
+  CHECK(report.rows().at({"ads.example", 0, Protocol::kUdp, true}).count(FlowState::kDenied) == 1);
+}
+
+TEST_CASE("places beyond the book's limit are counted") {
+  EgressBook book;
+  Flow flow;
+  for (uint32_t i = 0; i < EgressBook::kRowsMax + 10; ++i) {
+    flow.key.peer = IpAddress::v4(i);
+    book.add(flow);
+  }
+  CHECK(book.rows().size() == EgressBook::kRowsMax);
+  CHECK(book.unlisted_count() == 10);
+}
+
+TEST_CASE("the table agrees with a map, whatever comes and goes") {
+  const unsigned seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937 random(seed);
+  FlowTable table(64);
+  std::map<uint16_t, FlowTable::Place> model;
+  for (int step = 0; step < 20'000; ++step) {
+    const auto port = static_cast<uint16_t>(random() % 200);
+    const auto found = model.find(port);
+    REQUIRE((table.find(Book::key(port)) != FlowTable::kNowhere) == (found != model.end()));
+    if (found != model.end()) {
+      if (random() % 2 == 0) {
+        table.move_to_end(found->second, static_cast<uint8_t>(random() % 3), 0);
+        continue;
+      }
+      table.erase(found->second);
+      model.erase(found);
+    } else {
+      const auto place = table.add(Book::key(port), static_cast<uint8_t>(random() % 3), 0);
+      REQUIRE((place == FlowTable::kNowhere) == (model.size() == 64));
+      if (place != FlowTable::kNowhere) model[port] = place;
+    }
+    REQUIRE(table.size() == model.size());
+  }
+  size_t listed = 0;
+  for (uint8_t list = 0; list < 3; ++list) {
+    for (auto at = table.first(list); at != FlowTable::kNowhere; at = table.at(at).next) ++listed;
+  }
+  CHECK(listed == model.size());
+}
+
+TEST_CASE("names: the last one asked for, four at most, each guest its own") {
+  NameBook book;
+  const auto one = Book::guest(1);
+  const std::vector<IpAddress> address = {packets::ip("192.0.2.1")};
+  for (const char* name : {"a", "b", "c", "d", "e", "b"}) book.learn(one, name, address);
+  const auto names = book.names(one, address[0]);
+  CHECK(std::vector<std::string>(names.begin(), names.end()) ==
+        std::vector<std::string>{"c", "d", "e", "b"});
+  CHECK(book.names(Book::guest(2), address[0]).empty());
+  for (uint32_t i = 0; i < NameBook::kAddressesMax; ++i) {
+    const std::vector<IpAddress> next = {IpAddress::v4(i)};
+    book.learn(one, "x", next);
+  }
+  CHECK(book.names(one, address[0]).empty());
+  CHECK(book.names(one, IpAddress::v4(0)).size() == 1);
+  for (uint32_t i = 0; i < NameBook::kGuestsMax; ++i) {
+    const Mac mac{{2, 0, 0, 0, 1, static_cast<uint8_t>(i)}};
+    book.learn(mac, "y", address);
+  }
+  CHECK(book.names(one, IpAddress::v4(0)).empty());
+}
