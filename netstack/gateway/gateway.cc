@@ -56,6 +56,11 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
       flows_(loop, FlowAccount::flows_max_of_process()),
       echo_(loop, {.on_reply = [this](const EchoReply& reply) { on_echo_reply(reply); },
                    .on_error = [this](const EchoError& error) { on_echo_error(error); }}),
+      connects_(loop,
+                [this](const TcpFlow& flow) {
+                  return reachability_.explain_held_back(
+                      on_host({Protocol::kTcp, flow.server, flow.server_port}));
+                }),
       names_(loop, config, engine_mac(gateway4_), engine_mac(gateway6_), log,
              {.send = [this](const ReturnPath& path,
                              std::span<const uint8_t> packet) { stage_packet(path, packet); },
@@ -71,9 +76,9 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
               .on_told = [this](const DnsClient& client,
                                 std::span<const uint8_t> message) { on_told(client, message); }}),
       engine_(
-          loop, config, log,
-          [this](std::span<const uint8_t> frame, int connect_errno, int send_errno) {
-            on_engine_frame(frame, connect_errno, send_errno);
+          loop, config, log, connects_,
+          [this](std::span<const uint8_t> frame, int send_errno) {
+            on_engine_frame(frame, send_errno);
           },
           [this] { schedule_flush(); }) {
   policy_.watch([this] { on_policy_change(); });
@@ -138,7 +143,10 @@ size_t Gateway::transmit(std::span<const Frame> burst) noexcept {
 
 void Gateway::take(std::span<uint8_t> frame) {
   const uint16_t ethertype = read_u16(&frame[12]);
-  if (ethertype == kEthertypeArp) return engine_.input(frame);
+  if (ethertype == kEthertypeArp) {
+    engine_.input(frame);
+    return;
+  }
   if (ethertype != kEthertypeIpv4 && ethertype != kEthertypeIpv6) {
     return count_drop(DropReason::kUnsupported);
   }
@@ -191,10 +199,14 @@ bool Gateway::concerns_us(const GuestPacket& packet) const {
 void Gateway::take_icmp(const GuestPacket& packet, std::span<uint8_t> frame) {
   const bool discovery =
       packet.v6() && !packet.transport.empty() && packet.transport[0] >= kIcmpv6RouterSolicitation;
-  if (discovery) return engine_.input(frame);
+  if (discovery) {
+    engine_.input(frame);
+    return;
+  }
   if (!pass_flow(packet)) return;
-  if (is_ours(packet.destination)) return engine_.input(frame);
-  request_echo(packet);
+  if (!is_ours(packet.destination)) return request_echo(packet);
+  take_guest_error(packet);
+  engine_.input(frame);
 }
 
 // The engine never sees a fragment: libslirp 4.7 as Debian compiles it crashes on one that comes
@@ -266,10 +278,20 @@ void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   check(tcp.has_value(), "only TCP that was parsed goes on");
   if (!admit_sequence(packet, *tcp)) return count_drop(DropReason::kSequence);
   clear_urgent(packet.transport);
-  engine_.input(frame.first(kEthernetHeadBytes + packet.ip.size()));  // it takes padding for data
+  const auto exact =
+      frame.first(kEthernetHeadBytes + packet.ip.size());  // it takes padding for data
+  if ((tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) != kTcpSyn) {
+    engine_.input(exact);
+    return;
+  }
+  const bool stays = is_ours(packet.destination);
+  connects_.begin({packet.source, packet.destination, tcp->source_port, tcp->destination_port},
+                  stays ? uint8_t{0} : static_cast<uint8_t>(packet.hop_limit - 1));
+  engine_.input(exact);
+  connects_.end();
 }
 
-void Gateway::take_udp(GuestPacket packet, std::span<uint8_t> frame) {
+void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (packet.transport.size() < kUdpHeadBytes) return count_drop(DropReason::kMalformed);
   if (!pass_flow(packet) || names_.take(packet)) return;
   const Target target{Protocol::kUdp, packet.destination, read_u16(&packet.transport[2])};
@@ -278,8 +300,7 @@ void Gateway::take_udp(GuestPacket packet, std::span<uint8_t> frame) {
     return refuse(packet, target, own_port_closed(target));
   }
   if (!admit(packet, target) || !admit_query(packet, target)) return;
-  if (!is_ours(target.address)) packet.use_up_hop();  // the engine sends with what is left
-  engine_.input(frame);
+  input_udp(packet, target, frame);
 }
 
 // --- judgement ----------------------------------------------------------------------------------
@@ -385,10 +406,10 @@ void Gateway::on_echo_error(const EchoError& error) {
 
 // --- out: the engine ----------------------------------------------------------------------------
 
-void Gateway::on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno) {
+void Gateway::on_engine_frame(std::span<const uint8_t> frame, int send_errno) {
   sequences_.observe(frame);
   frame = names_.reword(frame);
-  if (connect_errno != 0 && rework_reset(frame, connect_errno)) return;
+  if (connects_.count() != 0 && rework_reset(frame)) return;
   if (rework_error(frame, send_errno)) return;
   stage(frame);
 }

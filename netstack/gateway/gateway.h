@@ -10,6 +10,7 @@
 
 #include "netstack/base/log.h"
 #include "netstack/frame/port.h"
+#include "netstack/gateway/connect_watch.h"
 #include "netstack/gateway/echo.h"
 #include "netstack/gateway/flow_account.h"
 #include "netstack/gateway/fragments.h"
@@ -21,12 +22,11 @@
 #include "netstack/gateway/policy.h"
 #include "netstack/gateway/reachability.h"
 #include "netstack/gateway/reason_book.h"
+#include "netstack/gateway/relayed_error.h"
 #include "netstack/gateway/sequence_guard.h"
 #include "netstack/loop/loop.h"
 
 namespace netstack {
-
-struct RelayedError;
 
 // What the kernel said of a destination, remembered for a moment so that a stream of packets does
 // not become a stream of route lookups.
@@ -93,7 +93,9 @@ class Gateway final : public Port {
   void take_fragment(const GuestPacket& packet);
   void take_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
   void input_tcp(const GuestPacket& packet, std::span<uint8_t> frame);
-  void take_udp(GuestPacket packet, std::span<uint8_t> frame);
+  void take_udp(const GuestPacket& packet, std::span<uint8_t> frame);
+  void input_udp(const GuestPacket& packet, const Target& target, std::span<uint8_t> frame);
+  void take_guest_error(const GuestPacket& packet);
   void request_echo(const GuestPacket& packet);
   bool admit(const GuestPacket& packet, const Target& target);  // false: answered already
   bool admit_query(const GuestPacket& packet, const Target& target);
@@ -126,10 +128,11 @@ class Gateway final : public Port {
   void on_echo_error(const EchoError& error);
   bool on_query_failure(const DnsClient& client, const DnsFailure& failure);
   Reason explain_query(const DnsFailure& failure);
-  void on_engine_frame(std::span<const uint8_t> frame, int connect_errno, int send_errno);
+  void on_engine_frame(std::span<const uint8_t> frame, int send_errno);
   bool rework_error(std::span<const uint8_t> frame, int send_errno);
   void pass_on(const RelayedError& relayed);
-  bool rework_reset(std::span<const uint8_t> frame, int connect_errno);
+  bool rework_reset(std::span<const uint8_t> frame);
+  std::optional<Reason> explain_connect(const Target& target, ConnectWatch::Outcome outcome);
   void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
                     std::string_view note = {});
   void stage(std::span<const uint8_t> frame, std::string_view note = {});
@@ -165,6 +168,9 @@ class Gateway final : public Port {
   Reassembler reassembler_;
   SequenceGuard sequences_;
   EchoProxy echo_;
+  ConnectWatch connects_;
+  bool sending_udp_ = false;  // a guest's datagram is in the engine
+  int send_errno_ = 0;        // with which the host refused it
   NameService names_;
   std::vector<uint8_t> staged_bytes_;
   std::vector<uint32_t> staged_ends_;  // where each staged frame ends

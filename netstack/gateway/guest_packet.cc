@@ -3,8 +3,6 @@
 #include <utility>
 
 #include "netstack/base/bytes.h"
-#include "netstack/base/check.h"
-#include "netstack/base/checksum.h"
 #include "netstack/frame/frame.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"
@@ -42,20 +40,6 @@ std::optional<GuestPacket> parse_guest_packet(std::span<uint8_t> frame) {
     return packet;
   }
   return std::nullopt;
-}
-
-void GuestPacket::use_up_hop() {
-  check(hop_limit != 0, "a packet that is passed on has hops left");
-  --hop_limit;
-  if (v6()) {
-    ip[7] = hop_limit;
-    return;
-  }
-  auto header = parse_ipv4(ip);
-  check(header.has_value(), "a parsed packet parses");
-  ip[8] = hop_limit;
-  write_u16(&ip[10], 0);
-  write_u16(&ip[10], internet_checksum(ip.first(header->header_bytes)));
 }
 
 std::optional<GuestPacket> parse_towards_guest(std::span<const uint8_t> frame) {

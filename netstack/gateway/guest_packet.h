@@ -23,8 +23,6 @@ struct GuestPacket {
   bool v6() const { return source.v6; }
   // Nobody on its way may fragment it: IPv6, or "don't fragment" of IPv4 (RFC 791 §3.1).
   bool stays_whole() const { return v6() || (ip[6] & 0x40U) != 0; }
-  // As a router does when it passes the packet on (RFC 1812 §5.3.1).
-  void use_up_hop();
 };
 
 // Nothing: neither IPv4 nor IPv6, or its IP header is malformed. IPv6 packets with extension

@@ -240,6 +240,9 @@ std::optional<Reason> judge_echo(const HostFacts& facts, const EchoProbe& probe)
     case ProbeOutcome::kAnswered:
       return std::nullopt;
     case ProbeOutcome::kSilent:
+      if (facts.route.neighbour == Neighbour::kDead || facts.route.neighbour == Neighbour::kAsked) {
+        return silent_next_hop(facts, 0);
+      }
       return no_answer(facts, fmt::format("an echo request to {}", to_string(facts.destination)),
                        probe.took_ns, 0);
     case ProbeOutcome::kIcmpError:
@@ -261,6 +264,19 @@ bool is_own_address(const HostFacts& facts, const IpAddress& address) {
 Reason judge_icmp_error(const HostFacts& facts, const Target& target, const PathError& error) {
   return is_own_address(facts, error.offender) ? judge_local_error(facts, target, error)
                                                : judge_remote_error(target, error);
+}
+
+std::optional<Reason> judge_held_back(const HostFacts& facts, const Target& target) {
+  const Neighbour neighbour = facts.route.neighbour;
+  if (judge_route(facts) || neighbour == Neighbour::kDead || neighbour == Neighbour::kAsked) {
+    return std::nullopt;
+  }
+  return Reason{Cause::kFirewallDrops, 0,
+                fmt::format("none of the connection requests to {} has left (TCP_INFO) though it "
+                            "has a route {}, and it is not the next hop that is silent: this "
+                            "host's own firewall (or a control group's filter) takes them away",
+                            to_string(target), way_out(facts.route)),
+                std::string(kFirewallCure)};
 }
 
 Reason judge_timeout(const HostFacts& facts, const Target& target, uint64_t waited_ns) {

@@ -41,6 +41,9 @@ Reason judge_icmp_error(const HostFacts& facts, const Target& target, const Path
 // A connection to `target` was tried for so long without an answer.
 Reason judge_timeout(const HostFacts& facts, const Target& target, uint64_t waited_ns);
 
+// What TCP sent to `target` has not left this host. Nothing: the next hop may be the reason.
+std::optional<Reason> judge_held_back(const HostFacts& facts, const Target& target);
+
 bool is_own_address(const HostFacts& facts, const IpAddress& address);
 
 // What a probe found. The host's own refusals are judged as in explain().

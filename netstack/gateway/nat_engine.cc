@@ -104,13 +104,13 @@ size_t take_first(uint64_t& mask) {
 
 }  // namespace
 
-NatEngine::NatEngine(Loop& loop, const GatewayConfig& config, Log& log,
+NatEngine::NatEngine(Loop& loop, const GatewayConfig& config, Log& log, ConnectWatch& connects,
                      SlirpEngine::FrameHandler on_frame, Loop::Handler on_activity)
     : loop_(loop), clock_(loop.clock()), seed_(draw_seed()) {
   for (size_t i = 0; i < kInstances_count; ++i) {
     const auto voice = i == kSpeaker ? SlirpEngine::Voice::kSpeaks : SlirpEngine::Voice::kSilent;
-    instances_[i] = std::make_unique<SlirpEngine>(loop, config, clock_, voice, log, on_frame,
-                                                  [this, on_activity, i] {
+    instances_[i] = std::make_unique<SlirpEngine>(loop, config, clock_, voice, log, connects,
+                                                  on_frame, [this, on_activity, i] {
                                                     touched_ |= Mask{1} << i;
                                                     on_activity();
                                                   });
@@ -132,19 +132,18 @@ size_t NatEngine::index_of(uint16_t guest_port) const {
   return (mix ^ mix >> 31U) % kInstances_count;
 }
 
-void NatEngine::input(std::span<const uint8_t> frame) {
+int NatEngine::input(std::span<const uint8_t> frame) {
   const Sorted sorted = sort(frame);
   switch (sorted.kind) {
     case Kind::kNeighbour:
       for (const auto& instance : instances_) instance->hear(frame);
-      break;
+      return 0;
     case Kind::kFlow:
-      of(sorted.guest_port).input(frame);
-      break;
+      return of(sorted.guest_port).input(frame);
     case Kind::kOther:
-      instances_[kSpeaker]->input(frame);
       break;
   }
+  return instances_[kSpeaker]->input(frame);
 }
 
 void NatEngine::end_tick() {

@@ -25,14 +25,14 @@ class NatEngine {
   static constexpr size_t kRoundInstances_count = 8;  // whose timers run in one tick, at most
 
   // Throws Error when a forward's address is busy or forbidden.
-  NatEngine(Loop& loop, const GatewayConfig& config, Log& log, SlirpEngine::FrameHandler on_frame,
-            Loop::Handler on_activity);
+  NatEngine(Loop& loop, const GatewayConfig& config, Log& log, ConnectWatch& connects,
+            SlirpEngine::FrameHandler on_frame, Loop::Handler on_activity);
   ~NatEngine();
   NatEngine(const NatEngine&) = delete;
   NatEngine& operator=(const NatEngine&) = delete;
 
-  void input(std::span<const uint8_t> frame);  // a whole untagged frame with finished checksums
-  void end_tick();                             // once per tick in which anything happened
+  int input(std::span<const uint8_t> frame);  // as SlirpEngine::input()
+  void end_tick();                            // once per tick in which anything happened
 
   // Has the instance that serves this port of the guests send what waits in its queues for a
   // guest's MAC, as far as that is known by now, and give up what has waited too long.

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "netstack/gateway/icmp_words.h"
 #include "netstack/wire/ip_address.h"
 
@@ -12,5 +14,9 @@ struct PathError {
   IpAddress offender;   // who sent it: a router, the destination, or this host itself
   int errno_value = 0;  // what the kernel makes of it
 };
+
+// The next one off the error queue of a socket with IP_RECVERR. Nothing: there is none, or the next
+// entry is no ICMP error.
+std::optional<PathError> take_path_error(int fd, bool v6);
 
 }  // namespace netstack

@@ -161,7 +161,10 @@ EchoProbe probe_echo(const IpAddress& address, uint64_t timeout_ns, Clock& clock
   const Deadline deadline(timeout_ns, clock);
   if (::sendto(socket.get(), request.data(), request.size(), 0,
                reinterpret_cast<const sockaddr*>(&to), to_size) < 0) {
-    return refused<EchoProbe>("sendto", errno);
+    const int errno_value = errno;
+    EchoProbe rejected;  // a firewall that rejects leaves its ICMP error besides
+    return read_error(socket.get(), rejected) ? rejected
+                                              : refused<EchoProbe>("sendto", errno_value);
   }
   EchoProbe probe;
   while (deadline.wait(socket.get())) {

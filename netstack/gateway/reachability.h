@@ -44,6 +44,9 @@ class Reachability {
   // A connection to `target` was tried for so long without an answer.
   Reason explain_timeout(const Target& target, uint64_t waited_ns);
 
+  // Why the kernel's own retransmissions to `target` do not leave. Nothing: it is no firewall.
+  std::optional<Reason> explain_held_back(const Target& target);
+
   // The nameservers of resolv.conf, judged without sending: a reason when none is named or none of
   // them has a route (then it is that of the first).
   std::optional<Reason> judge_nameservers();

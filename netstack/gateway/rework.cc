@@ -7,10 +7,18 @@
 //  - Errors relayed from the host's sockets carry whatever address the host knew the sender by,
 //    127.0.0.1 for instance, which a guest discards as a martian: an address it knows replaces it.
 //    A router's own address stays: traceroute shows it.
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <cerrno>
+#include <optional>
+#include <utility>
 
 #include "netstack/base/bytes.h"
+#include "netstack/base/fd.h"
 #include "netstack/gateway/gateway.h"
+#include "netstack/gateway/judge.h"
 #include "netstack/gateway/own_address.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
@@ -20,56 +28,10 @@
 
 namespace netstack {
 
-// An ICMP error on its way to a guest, and the packet of the guest's it quotes.
-struct RelayedError {
-  ReturnPath path;
-  IpAddress sender;
-  IpAddress guest;
-  IcmpWords words;
-  std::span<const uint8_t> quoted;
-  Target target;
-};
-
 namespace {
 
-// The quoted packet is cut short, so parse_ipv4 would not take it.
-bool read_quoted(std::span<const uint8_t> quoted, bool v6, RelayedError& out) {
-  const size_t head_bytes = v6 ? kIpv6HeadBytes : kIpv4HeadBytes;
-  if (quoted.size() < head_bytes) return false;
-  const size_t transport = v6 ? head_bytes : size_t{quoted[0] & 0x0fU} * 4;
-  if (quoted.size() < transport + 4) return false;
-  const uint8_t protocol = v6 ? quoted[6] : quoted[9];
-  out.quoted = quoted;
-  out.target = {protocol == kProtocolTcp ? Protocol::kTcp : Protocol::kUdp,
-                v6 ? IpAddress::read_v6(&quoted[24]) : IpAddress::read_v4(&quoted[16]),
-                read_u16(&quoted[transport + 2])};
-  return protocol == kProtocolTcp || protocol == kProtocolUdp;
-}
-
-bool is_error(bool v6, uint8_t type) {
-  return v6 ? type >= kIcmpv6Unreachable && type <= kIcmpv6ParameterProblem
-            : type == kIcmpUnreachable || type == kIcmpTimeExceeded ||
-                  type == kIcmpParameterProblem;
-}
-
-std::optional<RelayedError> parse_relayed(std::span<const uint8_t> frame) {
-  const auto packet = parse_towards_guest(frame);
-  if (!packet) return std::nullopt;
-  const bool v6 = packet->v6();
-  const auto& icmp = packet->transport;
-  if (packet->protocol != (v6 ? kProtocolIcmpv6 : kProtocolIcmp) || icmp.size() < kIcmpHeadBytes ||
-      !is_error(v6, icmp[0])) {
-    return std::nullopt;
-  }
-  RelayedError relayed{.path = packet->path,
-                       .sender = packet->source,
-                       .guest = packet->destination,
-                       .words = {icmp[0], icmp[1], read_u32(&icmp[4])},
-                       .quoted = {},
-                       .target = {}};
-  if (!read_quoted(icmp.subspan(kIcmpHeadBytes), v6, relayed)) return std::nullopt;
-  return relayed;
-}
+// A connect that libslirp gives up after less than this has another reason than silence.
+constexpr uint64_t kPatience_ns = 10 * kSecond_ns;
 
 IpAddress loopback(bool v6) {
   static const IpAddress kLoopback4 = *IpAddress::parse("127.0.0.1");
@@ -77,19 +39,74 @@ IpAddress loopback(bool v6) {
   return v6 ? kLoopback6 : kLoopback4;
 }
 
+// What a send says that an ICMP error caused, on any send after it.
+bool may_be_older(int errno_value) {
+  return errno_value == ECONNREFUSED || errno_value == EHOSTUNREACH || errno_value == ENETUNREACH ||
+         errno_value == EMSGSIZE || errno_value == EPROTO || errno_value == ENOPROTOOPT ||
+         errno_value == EOPNOTSUPP || errno_value == EACCES;
+}
+
+// A firewall that rejects says more than the errno of the send, to the socket that sent; the
+// engine's does not pass it on. So the datagram is offered once more, from a socket of our own.
+std::optional<PathError> offer_again(const GuestPacket& packet, uint16_t port) {
+  const bool v6 = packet.v6();
+  const Fd socket(::socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  sockaddr_storage to{};
+  const socklen_t bytes = to_sockaddr(packet.destination, port, to);
+  ::setsockopt(socket.get(), v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_RECVERR : IP_RECVERR, &on,
+               sizeof on);
+  const auto payload = packet.transport.subspan(kUdpHeadBytes);
+  if (::sendto(socket.get(), payload.data(), payload.size(), MSG_NOSIGNAL,
+               reinterpret_cast<const sockaddr*>(&to), bytes) >= 0) {
+    return std::nullopt;
+  }
+  return take_path_error(socket.get(), v6);
+}
+
 }  // namespace
+
+// A UDP socket serves all that a guest's port sends, and a send reports an error that an earlier
+// datagram left on it, to somebody else perhaps. The datagram has not gone out then: try once more.
+void Gateway::input_udp(const GuestPacket& packet, const Target& target, std::span<uint8_t> frame) {
+  sending_udp_ = true;
+  int socket_errno = 0;
+  for (int tries = 0; tries < 2; ++tries) {
+    send_errno_ = 0;
+    socket_errno = engine_.input(frame);
+    if (!may_be_older(send_errno_)) break;
+  }
+  sending_udp_ = false;
+  if (send_errno_ == EPERM) {
+    if (const auto error = offer_again(packet, target.port)) {
+      return tell(packet.path, routable_sender(error->offender), packet.source, target,
+                  reachability_.explain(on_host(target), *error), packet.ip);
+    }
+  }
+  if (send_errno_ != 0) {
+    refuse(packet, target, reachability_.explain(on_host(target), send_errno_, "sendto"));
+  } else if (socket_errno != 0) {
+    refuse(packet, target, reachability_.explain(on_host(target), socket_errno, "socket"));
+  }
+}
 
 // True: the frame has been replaced.
 bool Gateway::rework_error(std::span<const uint8_t> frame, int send_errno) {
-  const auto relayed = parse_relayed(frame);
+  const auto packet = parse_towards_guest(frame);
+  const auto relayed = packet ? parse_relayed_error(*packet) : std::nullopt;
   if (!relayed) return false;
   if (!is_ours(relayed->sender)) {
     pass_on(*relayed);
     return true;
   }
   if (send_errno == 0) return false;  // nothing is known that the engine did not say
+  if (sending_udp_) {
+    send_errno_ = send_errno;
+    return true;
+  }
+  const char* syscall = connects_.has_opened() ? "connect" : "socket";
   tell(relayed->path, own_address(relayed->guest.v6), relayed->guest, relayed->target,
-       reachability_.explain(on_host(relayed->target), send_errno), relayed->quoted);
+       reachability_.explain(on_host(relayed->target), send_errno, syscall), relayed->quoted);
   return true;
 }
 
@@ -114,13 +131,51 @@ Target Gateway::on_host(Target target) const {
   return target;
 }
 
-// A RST that stands for a connect that failed with `connect_errno`. True: replaced.
-bool Gateway::rework_reset(std::span<const uint8_t> frame, int connect_errno) {
-  if (connect_errno == ECONNREFUSED || connect_errno == ECONNRESET) return false;  // RST is right
+// A guest's own refusal of what a forward brought it. Only the host's side waits for that, so it is
+// told to the log and to programs.
+void Gateway::take_guest_error(const GuestPacket& packet) {
+  const auto error = parse_relayed_error(packet);
+  if (!error || !is_ours(error->quoted_source) || error->target.address != packet.source) return;
+  reasons_.tell(
+      packet.source, error->target,
+      {Cause::kGuestRefuses, 0,
+       fmt::format("guest {} answers {} with \"{}\" (ICMP type {} code {})",
+                   to_string(packet.source), to_string(error->target),
+                   icmp_phrase(packet.v6(), error->words), error->words.type, error->words.code),
+       "the guest's firewall, and what listens there"});
+}
+
+// What became of a connect. Nothing: a RST tells it right.
+std::optional<Reason> Gateway::explain_connect(const Target& target,
+                                               ConnectWatch::Outcome outcome) {
+  if (outcome.reason) return std::move(outcome.reason);
+  if (outcome.icmp) return reachability_.explain(target, *outcome.icmp);
+  switch (outcome.errno_value) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+      return std::nullopt;
+    case 0:
+      if (outcome.waited_ns < kPatience_ns) return std::nullopt;
+      [[fallthrough]];
+    case ETIMEDOUT:
+      return reachability_.explain_timeout(target, outcome.waited_ns);
+    default:
+      return reachability_.explain(target, outcome.errno_value, "connect");
+  }
+}
+
+// A RST that stands for a connect that failed, or for one that nobody answers. True: replaced.
+bool Gateway::rework_reset(std::span<const uint8_t> frame) {
   const auto packet = parse_towards_guest(frame);
   if (!packet || packet->protocol != kProtocolTcp) return false;
   const auto reset = parse_tcp(packet->transport);
   if (!reset || (reset->flags & kTcpRst) == 0) return false;
+  const auto outcome = connects_.take(
+      {packet->destination, packet->source, reset->destination_port, reset->source_port});
+  if (!outcome) return false;
+  const Target target{Protocol::kTcp, packet->source, reset->source_port};
+  const auto reason = explain_connect(on_host(target), *outcome);
+  if (!reason) return false;
 
   // Quote the SYN: it is gone, but the RST acknowledges it and so holds all that names the flow.
   const IpAddress& guest = packet->destination;
@@ -150,9 +205,9 @@ bool Gateway::rework_reset(std::span<const uint8_t> frame, int connect_errno) {
   syn.resize(at + kTcpHeadBytes);
   write_tcp(tcp, syn.data() + at);
 
-  const Target target{Protocol::kTcp, server, tcp.destination_port};
-  tell(packet->path, own_address(guest.v6), guest, target,
-       reachability_.explain(on_host(target), connect_errno), syn);
+  const bool remote = outcome->icmp && reason->said;
+  tell(packet->path, remote ? routable_sender(outcome->icmp->offender) : own_address(guest.v6),
+       guest, target, *reason, syn);
   return true;
 }
 

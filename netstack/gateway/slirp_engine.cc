@@ -61,8 +61,8 @@ struct SlirpEngine::Callbacks {
     SlirpEngine& self = engine(opaque);
     if (self.hearing_ && self.voice_ == Voice::kSilent) return static_cast<ssize_t>(size);
     ++self.moves_;
-    const int connect_errno = std::exchange(self.connect_errno_, 0);
-    self.on_frame_({static_cast<const uint8_t*>(data), size}, connect_errno, send_errno);
+    ++self.frame_count_;
+    self.on_frame_({static_cast<const uint8_t*>(data), size}, send_errno);
     return static_cast<ssize_t>(size);  // less, or negative, would be logged per frame
   }
   static void guest_error(const char* message, void* opaque) {
@@ -90,7 +90,14 @@ struct SlirpEngine::Callbacks {
       timer->engine->on_activity_();
     });
   }
-  static void forget_fd(int fd, void* opaque) { engine(opaque).forget_descriptor(fd); }
+  static void opened_fd(int fd, void* opaque) {
+    engine(opaque).forget_descriptor(fd);
+    engine(opaque).connects_.opened(fd);
+  }
+  static void closing_fd(int fd, void* opaque) {
+    engine(opaque).forget_descriptor(fd);
+    engine(opaque).connects_.closed(fd);
+  }
   static void notify(void* opaque) { engine(opaque).on_activity_(); }
   static int add_poll(int fd, int events, void* opaque) {
     return engine(opaque).add_poll(fd, events);
@@ -106,8 +113,8 @@ struct SlirpEngine::Callbacks {
       cb.timer_new = timer_new;
       cb.timer_free = timer_free;
       cb.timer_mod = timer_mod;
-      cb.register_poll_fd = forget_fd;
-      cb.unregister_poll_fd = forget_fd;
+      cb.register_poll_fd = opened_fd;
+      cb.unregister_poll_fd = closing_fd;
       cb.notify = notify;
       return cb;
     }();
@@ -120,9 +127,11 @@ uint64_t SlirpClock::now_ms() const {
 }
 
 SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, SlirpClock& clock, Voice voice,
-                         Log& log, FrameHandler on_frame, Loop::Handler on_activity)
+                         Log& log, ConnectWatch& connects, FrameHandler on_frame,
+                         Loop::Handler on_activity)
     : loop_(loop),
       log_(log),
+      connects_(connects),
       on_frame_(std::move(on_frame)),
       on_activity_(std::move(on_activity)),
       clock_(clock),
@@ -186,11 +195,14 @@ void SlirpEngine::add_forward(const HostForward& forward) {
   }
 }
 
-void SlirpEngine::input(std::span<const uint8_t> frame) {
+int SlirpEngine::input(std::span<const uint8_t> frame) {
   if (clock_.now_ms() - clock_.polled_ms > kClockStale_ms) poll(false);
   errno = 0;  // so that send_errno tells of this frame
+  const uint64_t frames_before = frame_count_;
   slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+  const int left_errno = frame_count_ == frames_before ? errno : 0;
   on_activity_();
+  return left_errno;
 }
 
 void SlirpEngine::hear(std::span<const uint8_t> frame) {
@@ -210,7 +222,6 @@ void SlirpEngine::poll(bool with_sockets) {
   const bool woken_by_sockets = !ready_.empty();
   slirp_pollfds_poll(slirp_, with_sockets ? 0 : 1, Callbacks::get_revents, this);
   clock_.polled_ms = clock_.now_ms();
-  connect_errno_ = 0;
   for (const int fd : ready_) {
     const auto slot = descriptors_.find(fd);
     if (slot != descriptors_.end()) slot->second.ready = 0;
@@ -265,18 +276,17 @@ int SlirpEngine::add_poll(int fd, int slirp_events) {
 
 int SlirpEngine::ready_events(int index) {
   const Poll& poll = polls_[static_cast<size_t>(index)];
-  connect_errno_ = 0;
   if (ready_.empty()) return 0;
   const auto slot = descriptors_.find(poll.fd);
   const uint32_t ready = slot == descriptors_.end() ? 0 : slot->second.ready;
   if (ready == 0) return 0;
   if (poll.connecting && (ready & (EPOLLERR | EPOLLHUP)) != 0) {
     // Either a connect that failed or a connection that can only write any more; both get their
-    // error from the write itself. SO_ERROR is read without harm: a failed socket keeps failing.
-    socklen_t bytes = sizeof connect_errno_;
-    ::getsockopt(poll.fd, SOL_SOCKET, SO_ERROR, &connect_errno_, &bytes);
+    // error from the write itself.
+    connects_.failed(poll.fd);
     return SLIRP_POLL_OUT;
   }
+  if (poll.connecting) connects_.connected(poll.fd);
   return ((ready & EPOLLIN) != 0 ? SLIRP_POLL_IN : 0) |
          ((ready & EPOLLOUT) != 0 ? SLIRP_POLL_OUT : 0) |
          ((ready & EPOLLERR) != 0 ? SLIRP_POLL_ERR : 0) |

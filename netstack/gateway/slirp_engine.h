@@ -11,6 +11,7 @@
 
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
+#include "netstack/gateway/connect_watch.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/loop/loop.h"
 
@@ -45,8 +46,8 @@ struct SlirpClock {
 //  - Its register/unregister calls are hints about lifetime only; here they say which descriptor
 //    numbers have been reused and must be given to epoll anew.
 //  - A failed connect is reported to it as "writable" only. Told of the error, it would send the
-//    guest a FIN without a SYN and fall silent; this way it answers RST, and on_frame learns the
-//    errno.
+//    guest a FIN without a SYN and fall silent; this way it answers RST, and the ConnectWatch
+//    knows why.
 //  - Urgent data is never reported.
 //  - A socket that stays ready and cannot be served would spin the loop: a forward whose client
 //    waits while no descriptor is left, for instance. After kFruitlessPollsMax polls that moved
@@ -56,11 +57,9 @@ class SlirpEngine {
   static constexpr uint32_t kFruitlessPollsMax = 64;  // in a row
   static constexpr uint64_t kPause_ns = 20 * kMillisecond_ns;
 
-  // A frame for a guest, valid during the call. `connect_errno` is the errno of the failed connect
-  // this frame (a TCP RST) reports, 0 for every other frame. `send_errno` is errno as the engine
-  // left it when it made this frame: why a send failed, if the frame is an ICMP unreachable.
-  using FrameHandler =
-      std::function<void(std::span<const uint8_t> frame, int connect_errno, int send_errno)>;
+  // A frame for a guest, valid during the call. `send_errno` is errno as the engine left it when
+  // it made this frame: why a call failed, if the frame is an ICMP unreachable.
+  using FrameHandler = std::function<void(std::span<const uint8_t> frame, int send_errno)>;
 
   // What an instance says of itself. Every instance must know the guests' MACs, but one answer to
   // a guest's ARP or NDP is enough, and so is one that sends router advertisements.
@@ -71,12 +70,14 @@ class SlirpEngine {
 
   // `on_activity` is called whenever end_tick() has become due. Throws Error.
   SlirpEngine(Loop& loop, const GatewayConfig& config, SlirpClock& clock, Voice voice, Log& log,
-              FrameHandler on_frame, Loop::Handler on_activity);
+              ConnectWatch& connects, FrameHandler on_frame, Loop::Handler on_activity);
   ~SlirpEngine();
   SlirpEngine(const SlirpEngine&) = delete;
   SlirpEngine& operator=(const SlirpEngine&) = delete;
 
-  void input(std::span<const uint8_t> frame);  // a whole untagged frame with finished checksums
+  // A whole untagged frame with finished checksums. 0, or the errno with which a call failed of
+  // which no frame told: a socket that the host refuses for UDP, say.
+  int input(std::span<const uint8_t> frame);
 
   // A guest's ARP or NDP: learns the MAC, sends what has waited for it. Answers if it has a voice.
   void hear(std::span<const uint8_t> frame);
@@ -121,6 +122,7 @@ class SlirpEngine {
 
   Loop& loop_;
   Log& log_;
+  ConnectWatch& connects_;
   FrameHandler on_frame_;
   Loop::Handler on_activity_;
   SlirpClock& clock_;
@@ -132,7 +134,7 @@ class SlirpEngine {
   std::vector<int> asked_;   // descriptors in the nested epoll
   std::vector<int> ready_;   // descriptors with ready events
   uint32_t generation_ = 0;
-  int connect_errno_ = 0;
+  uint64_t frame_count_ = 0;  // made for guests
   uint64_t socket_visits_count_ = 0;
   uint64_t moves_ = 0;  // frames made, sockets opened or closed, events asked for anew
   uint64_t moves_at_last_poll_ = 0;

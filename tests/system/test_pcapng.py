@@ -10,69 +10,13 @@ import sys
 import threading
 
 import lan_harness
+from guest_frames import ICMP, arp_request, ping, query, syn
 from lan_harness import LANYARD, NetNamespace, read_lines, wait_for
 from vde_harness import LIMIT_S, Plug, frame, mac
 
-GUEST_IP = "10.0.2.15"
-GATEWAY_MAC = bytes.fromhex("52550a000202")
-NAMESERVER_MAC = bytes.fromhex("52550a000203")
-TCP_SYN = 0x02
-ETHERTYPE_ARP, ICMP = 0x0806, 1
+ETHERTYPE_ARP = 0x0806
 EX_CANTCREAT = 73
 BLOCK_STATISTICS, BLOCK_FRAME = 5, 6
-
-
-# --- frames of a guest ------------------------------------------------------------------------------
-def checksum(data):
-    """RFC 1071."""
-    data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total >> 16) + (total & 0xffff)
-    return ~total & 0xffff
-
-
-def address(text):
-    return bytes(int(part) for part in text.split("."))
-
-
-def ipv4(destination, protocol, payload, gateway=GATEWAY_MAC):
-    """A guest's frame to the gateway."""
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0,
-                       address(GUEST_IP), address(destination))
-    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-    return gateway + mac(1) + b"\x08\x00" + head + payload
-
-
-def ping(destination, sequence=1):
-    body = struct.pack("!BBHHH", 8, 0, 0, 7, sequence) + b"lanyard ping"
-    return ipv4(destination, 1, body[:2] + struct.pack("!H", checksum(body)) + body[4:])
-
-
-def transport_sum(destination, protocol, segment):
-    return checksum(address(GUEST_IP) + address(destination) +
-                    struct.pack("!HH", protocol, len(segment)) + segment)
-
-
-def syn(destination, port):
-    head = struct.pack("!HHIIBBHHH", 40000, port, 1, 0, 5 << 4, TCP_SYN, 64240, 0, 0)
-    total = transport_sum(destination, 6, head)
-    return ipv4(destination, 6, head[:16] + struct.pack("!H", total) + head[18:])
-
-
-def query(name):
-    """A DNS question to the gateway's nameserver."""
-    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    question = struct.pack("!6H", 9, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\x01\0\x01"
-    head = struct.pack("!HHHH", 5353, 53, 8 + len(question), 0)
-    total = transport_sum("10.0.2.3", 17, head + question)
-    return ipv4("10.0.2.3", 17, head[:6] + struct.pack("!H", total) + question, NAMESERVER_MAC)
-
-
-def arp_request():
-    body = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, mac(1), address(GUEST_IP), b"\0" * 6,
-                       address("10.0.2.2"))
-    return b"\xff" * 6 + mac(1) + b"\x08\x06" + body
 
 
 # --- readers ----------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ Outlook judge_address(netstack::Reachability& reachability, const IpAddress& add
   const auto probe = netstack::probe_echo(address, kProbeWait_ns, clock);
   Finding echo{"echo", "echo reply",
                fmt::format("{} answers in {:.1f} ms", outlook.to, milliseconds(probe.took_ns))};
-  if (const auto reason = netstack::judge_echo(facts, probe)) {
+  if (const auto reason = netstack::judge_echo(reachability.facts(address), probe)) {
     take_reason(echo, *reason, address.v6);
   }
   outlook.checks.push_back(std::move(echo));
