@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "netstack/base/bytes.h"
 
 namespace netstack {
 
@@ -13,14 +12,7 @@ std::string to_string(const Mac& mac) {
 }
 
 bool view_frame(const uint8_t* data, size_t size, Frame& frame, iovec& body) {
-  if (size < kEthernetHeadBytes) return false;
-  const auto type = read_u16(data + 12);
-  const bool tagged = type == kEthertypeVlan || type == kEthertypeServiceVlan;
-  if (tagged && size < kTaggedHeadBytes) return false;
-
-  frame.head_bytes = static_cast<uint8_t>(tagged ? kTaggedHeadBytes : kEthernetHeadBytes);
-  std::memcpy(frame.head.data(), data, frame.head_bytes);
-  frame.bytes = static_cast<uint32_t>(size);
+  if (!copy_head(data, size, frame)) return false;
   frame.offload = {};
   body = {const_cast<uint8_t*>(data) + frame.head_bytes, size - frame.head_bytes};
   frame.body = {&body, 1};

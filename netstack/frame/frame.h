@@ -67,9 +67,9 @@ struct Offload {
 // The head is copied so that a sender that rewrites its buffer while we look cannot make the switch
 // decide on one address and send another.
 struct alignas(64) Frame {
-  std::array<uint8_t, kTaggedHeadBytes> head{};
-  uint8_t head_bytes = 0;  // 14, or 18 with a tag
-  uint32_t bytes = 0;      // the whole frame, head included, without FCS
+  std::array<uint8_t, kTaggedHeadBytes> head{};  // head_bytes of it; what is behind means nothing
+  uint8_t head_bytes = 0;                        // 14, or 18 with a tag
+  uint32_t bytes = 0;                            // the whole frame, head included, without FCS
   Offload offload;
   std::span<const iovec> body;
 
@@ -84,8 +84,25 @@ struct alignas(64) Frame {
 };
 static_assert(sizeof(Frame) == 64, "one frame, one cache line");
 
+// Copies the head of a frame of `size` bytes at `data` into `frame`, whose `offload` and `body` are
+// to be set. False: shorter than its own header (14 bytes, 18 with a tag).
+inline bool copy_head(const uint8_t* data, size_t size, Frame& frame) {
+  if (size >= kTaggedHeadBytes) [[likely]] {
+    std::memcpy(frame.head.data(), data, kTaggedHeadBytes);  // one size: two moves
+  } else if (size >= kEthernetHeadBytes) {
+    std::memcpy(frame.head.data(), data, kEthernetHeadBytes);
+  } else {
+    return false;
+  }
+  const uint16_t type = read_u16(&frame.head[12]);
+  const bool tagged = type == kEthertypeVlan || type == kEthertypeServiceVlan;
+  frame.head_bytes = static_cast<uint8_t>(tagged ? kTaggedHeadBytes : kEthernetHeadBytes);
+  frame.bytes = static_cast<uint32_t>(size);
+  return size >= frame.head_bytes;
+}
+
 // Makes a view of the `size` bytes at `data`. `body` is storage for the frame's one iovec and must
-// live as long as the frame. False: shorter than its own header (14 bytes, 18 with a tag).
+// live as long as the frame. False: a runt, as in copy_head().
 bool view_frame(const uint8_t* data, size_t size, Frame& frame, iovec& body);
 
 // Copies the whole frame to `out`, which holds at least frame.bytes, and returns the byte count.

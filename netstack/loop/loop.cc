@@ -127,9 +127,9 @@ void Loop::run_timers() {
 }
 
 void Loop::run_end_of_tick() {
-  std::vector<Handler> work;
-  work.swap(end_of_tick_);
-  for (Handler& handler : work) handler();
+  ending_.swap(end_of_tick_);
+  for (Handler& handler : ending_) handler();
+  ending_.clear();
 }
 
 }  // namespace netstack

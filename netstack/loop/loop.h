@@ -71,6 +71,7 @@ class Loop {
   std::map<std::pair<uint64_t, TimerId>, Handler> timers_;  // by deadline
   std::unordered_map<TimerId, uint64_t> deadlines_;
   std::vector<Handler> end_of_tick_;
+  std::vector<Handler> ending_;  // those that run; kept for its memory
   TimerId timer_next_ = 1;
   bool running_ = false;
 };

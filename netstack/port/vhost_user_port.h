@@ -70,6 +70,9 @@ class VhostUserPort final : public Port, private VhostUserOwner {
   template <class Queue>
   size_t put_run(Queue& queue, std::span<const Frame> run);
   template <class Queue>
+  size_t put_singles(Queue& queue, std::span<const Frame> run);
+  void write_whole(const Frame& frame, uint8_t* at) const;
+  template <class Queue>
   bool put_one(Queue& queue, const Frame& frame);
   template <class Queue>
   bool take_buffers(Queue& queue, size_t size);
@@ -93,6 +96,7 @@ class VhostUserPort final : public Port, private VhostUserOwner {
   DropReason drop_reason_ = DropReason::kQueueFull;
   std::unique_ptr<Ingress> ingress_;
   ChainParts receive_parts_;
+  std::array<Chain, kBurstFrames> singles_;
   std::vector<Chain> receive_chains_;
   std::vector<iovec> wait_parts_;
   EgressQueue waiting_{host_.egress_budget()};

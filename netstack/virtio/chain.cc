@@ -47,14 +47,18 @@ bool ChainReader::add_split_table(uint64_t guest_address, uint32_t size) {
   return false;  // more steps than entries: it goes round
 }
 
-// §2.8.7: the entries in order, all of them; of their flags only WRITE means anything.
+// §2.8.7: the entries in order, all of them; of their flags only WRITE means anything. And that
+// only for what we are to write: DPDK's guest driver (22.11) sets it in the first entry of each
+// transmit table, where reading such memory is harmless.
 bool ChainReader::add_packed_table(uint64_t guest_address, uint32_t size) {
   const uint8_t* table = is_table(size) ? setup_.memory->translate(guest_address, size) : nullptr;
   if (table == nullptr) return false;
   for (uint32_t at = 0; at < size; at += kDescriptor_size) {
     const auto address = read_once<uint64_t>(table + at);
     const auto rest = read_once<uint64_t>(table + at + 8);
-    if (!add(address, static_cast<uint32_t>(rest), static_cast<uint16_t>(rest >> 48U))) {
+    const auto flags = static_cast<uint16_t>(rest >> 48U);
+    const bool reads = setup_.direction == Direction::kRead;
+    if (!add(address, static_cast<uint32_t>(rest), reads ? uint16_t{0} : flags)) {
       return false;
     }
   }

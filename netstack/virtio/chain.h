@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -27,19 +28,25 @@ struct Chain {
 // Storage for the parts of the chains of a burst.
 class ChainParts {
  public:
-  explicit ChainParts(size_t count = 2 * kChainParts_max) : parts_(count) {}
   void clear() { used_ = 0; }
-  bool has_room_for_any() const { return parts_.size() - used_ >= kChainParts_max; }
+  bool full() const { return used_ == kCount; }
+  std::span<iovec> since(size_t start) { return {&parts_[start], used_ - start}; }
+  // Only when not full().
+  std::span<iovec> add_one(iovec part) {
+    parts_[used_] = part;
+    return {&parts_[used_++], 1};
+  }
+  bool has_room_for_any() const { return kCount - used_ >= kChainParts_max; }
   bool add(iovec part) {
-    if (used_ == parts_.size()) return false;
-    parts_[used_++] = part;
+    if (full()) return false;
+    add_one(part);
     return true;
   }
   size_t used() const { return used_; }
-  std::span<iovec> since(size_t start) { return std::span(parts_).subspan(start, used_ - start); }
 
  private:
-  std::vector<iovec> parts_;
+  static constexpr size_t kCount = 2 * kChainParts_max;
+  std::unique_ptr<iovec[]> parts_ = std::make_unique_for_overwrite<iovec[]>(kCount + 1);
   size_t used_ = 0;
 };
 
@@ -104,6 +111,24 @@ inline bool ChainReader::add(uint64_t guest_address, uint32_t size, uint16_t fla
   if (at == nullptr) [[unlikely]]
     return add_across_regions(guest_address, size);
   return parts_.add({at, size});
+}
+
+// The usual chain is one buffer of the right direction within one region: read here, in a few
+// instructions. False: this one is not, or what is written is logged; nothing has happened.
+inline bool read_single(const RingSetup& setup, uint64_t guest_address, uint32_t size,
+                        uint16_t flags, ChainParts& parts, Chain& chain) {
+  constexpr uint16_t kMatter = kDescriptorNext | kDescriptorWrite | kDescriptorIndirect;
+  const uint16_t wanted = setup.direction == Direction::kWrite ? kDescriptorWrite : 0;
+  if ((flags & kMatter) != wanted || size - 1 >= kChainBytes_max || setup.log->active() ||
+      parts.full()) [[unlikely]] {
+    return false;
+  }
+  uint8_t* at = setup.memory->translate(guest_address, size);
+  if (at == nullptr) [[unlikely]]
+    return false;
+  chain.bytes = size;
+  chain.parts = parts.add_one({at, size});
+  return true;
 }
 
 }  // namespace netstack

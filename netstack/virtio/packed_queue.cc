@@ -22,8 +22,6 @@
 namespace netstack {
 namespace {
 
-constexpr size_t kSize_offset = offsetof(PackedDescriptor, size);
-constexpr size_t kId_offset = offsetof(PackedDescriptor, id);
 constexpr size_t kFlags_offset = offsetof(PackedDescriptor, flags);
 constexpr size_t kEventFlags_offset = offsetof(EventSuppression, flags);
 constexpr uint16_t kWrapBit = 0x8000;
@@ -41,33 +39,11 @@ PackedQueue::Position PackedQueue::unpacked(uint16_t value) const {
   return {static_cast<uint16_t>(slot < setup_.count ? slot : 0), (value & kWrapBit) != 0};
 }
 
-void PackedQueue::advance(Position& place, uint16_t slots) const {
-  const uint32_t next = uint32_t{place.slot} + slots;
-  const bool wraps = next >= setup_.count;
-  place.slot = static_cast<uint16_t>(wraps ? next - setup_.count : next);
-  place.wrap = place.wrap != wraps;
-}
-
-bool PackedQueue::is_available() const {
-  const uint16_t flags = load_acquire(entry(taken_.slot) + kFlags_offset);
-  const bool avail = (flags & kDescriptorAvail) != 0;
-  const bool used = (flags & kDescriptorUsed) != 0;
-  return avail == taken_.wrap && used != taken_.wrap;
-}
-
-Pop PackedQueue::pop(Chain& chain, ChainParts& parts) {
-  if (!is_available()) return Pop::kEmpty;
-  if (!read_chain(chain, parts)) return Pop::kBroken;
-  advance(taken_, chain.slot_count);
-  return Pop::kChain;
-}
-
-bool PackedQueue::read_chain(Chain& chain, ChainParts& parts) {
+// `address` and `rest`: the first descriptor, as it was read.
+bool PackedQueue::read_chain(uint64_t address, uint64_t rest, Chain& chain, ChainParts& parts) {
   ChainReader reader(setup_, written_, parts);
   Position place = taken_;
-  for (uint32_t steps = 1; steps <= setup_.count; ++steps) {
-    const auto address = read_once<uint64_t>(entry(place.slot));
-    const auto rest = read_once<uint64_t>(entry(place.slot) + 8);
+  for (uint32_t steps = 1;; ++steps) {
     const auto size = static_cast<uint32_t>(rest);
     const auto flags = static_cast<uint16_t>(rest >> 48U);
     const bool more = (flags & kDescriptorNext) != 0;
@@ -82,26 +58,11 @@ bool PackedQueue::read_chain(Chain& chain, ChainParts& parts) {
       reader.finish(chain);
       return true;
     }
+    if (steps == setup_.count) return false;
     advance(place, 1);
+    address = read_once<uint64_t>(entry(place.slot));
+    rest = read_once<uint64_t>(entry(place.slot) + 8);
   }
-  return false;
-}
-
-void PackedQueue::push(const Chain& chain, uint32_t written_size) {
-  uint8_t* at = entry(used_.slot);
-  std::memcpy(at + kSize_offset, &written_size, sizeof written_size);
-  std::memcpy(at + kId_offset, &chain.id, sizeof chain.id);
-  uint16_t flags = used_.wrap ? kDescriptorAvail | kDescriptorUsed : 0;
-  if (setup_.direction == Direction::kWrite) flags |= kDescriptorWrite;
-  if (batch_open_) {
-    store_release(at + kFlags_offset, flags);
-  } else {
-    batch_open_ = true;
-    batch_ = used_;
-    batch_flags_ = flags;
-  }
-  advance(used_, chain.slot_count);
-  slots_since_call_ = static_cast<uint16_t>(slots_since_call_ + chain.slot_count);
 }
 
 void PackedQueue::publish() {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "netstack/virtio/chain.h"
@@ -50,12 +52,17 @@ class PackedQueue {
     return static_cast<uint16_t>(place.slot | (place.wrap ? 0x8000U : 0U));
   }
   Position unpacked(uint16_t value) const;
-  void advance(Position& place, uint16_t slots) const;
+  void advance(Position& place, uint16_t slots) const {
+    const uint32_t next = uint32_t{place.slot} + slots;
+    const bool wraps = next >= setup_.count;
+    place.slot = static_cast<uint16_t>(wraps ? next - setup_.count : next);
+    place.wrap = place.wrap != wraps;
+  }
   uint8_t* entry(uint16_t slot) const {
     return setup_.descriptors.at + sizeof(PackedDescriptor) * slot;
   }
   bool is_available() const;
-  bool read_chain(Chain& chain, ChainParts& parts);
+  bool read_chain(uint64_t address, uint64_t rest, Chain& chain, ChainParts& parts);
   void log_written();
 
   RingSetup setup_;
@@ -67,5 +74,45 @@ class PackedQueue {
   uint16_t slots_since_call_ = 0;
   std::vector<iovec> written_;
 };
+
+inline bool PackedQueue::is_available() const {
+  const uint16_t flags = load_acquire(entry(taken_.slot) + offsetof(PackedDescriptor, flags));
+  const bool avail = (flags & kDescriptorAvail) != 0;
+  const bool used = (flags & kDescriptorUsed) != 0;
+  return avail == taken_.wrap && used != taken_.wrap;
+}
+
+inline Pop PackedQueue::pop(Chain& chain, ChainParts& parts) {
+  if (!is_available()) return Pop::kEmpty;
+  const uint8_t* first = entry(taken_.slot);
+  const auto address = read_once<uint64_t>(first);
+  const auto rest = read_once<uint64_t>(first + 8);
+  chain.id = static_cast<uint16_t>(rest >> 32U);
+  chain.slot_count = 1;
+  if (!read_single(setup_, address, static_cast<uint32_t>(rest), static_cast<uint16_t>(rest >> 48U),
+                   parts, chain) &&
+      !read_chain(address, rest, chain, parts)) {
+    return Pop::kBroken;
+  }
+  advance(taken_, chain.slot_count);
+  return Pop::kChain;
+}
+
+inline void PackedQueue::push(const Chain& chain, uint32_t written_size) {
+  uint8_t* at = entry(used_.slot);
+  std::memcpy(at + offsetof(PackedDescriptor, size), &written_size, sizeof written_size);
+  std::memcpy(at + offsetof(PackedDescriptor, id), &chain.id, sizeof chain.id);
+  uint16_t flags = used_.wrap ? kDescriptorAvail | kDescriptorUsed : 0;
+  if (setup_.direction == Direction::kWrite) flags |= kDescriptorWrite;
+  if (batch_open_) {
+    store_release(at + offsetof(PackedDescriptor, flags), flags);
+  } else {
+    batch_open_ = true;
+    batch_ = used_;
+    batch_flags_ = flags;
+  }
+  advance(used_, chain.slot_count);
+  slots_since_call_ = static_cast<uint16_t>(slots_since_call_ + chain.slot_count);
+}
 
 }  // namespace netstack

@@ -76,6 +76,26 @@ inline T read_once(const void* at) {
   return value;
 }
 
+// The same for bytes: what is in `to` afterwards is all that anybody can look at.
+inline void copy_once(void* to, const void* from, size_t size) {
+  std::memcpy(to, from, size);
+  asm volatile("" : : : "memory");
+}
+
+// Hints for lines that another processor had last. They cannot fail, wherever they point. A line to
+// be written is asked for as one's own at once (the built-in does that only where the compiler is
+// told of such processors; others ignore the instruction).
+inline void prefetch_to_read(const void* at) {
+  __builtin_prefetch(at);
+}
+inline void prefetch_to_write(void* at) {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(at)));
+#else
+  __builtin_prefetch(at, 1);
+#endif
+}
+
 // What both sides use to hand over: aligned 16-bit words.
 inline uint16_t load_acquire(const void* at) {
   return std::atomic_ref<uint16_t>(*static_cast<uint16_t*>(const_cast<void*>(at)))

@@ -36,38 +36,21 @@ SplitQueue::SplitQueue(const RingSetup& setup)
       published_(available_),
       called_(available_) {}
 
-Pop SplitQueue::pop(Chain& chain, ChainParts& parts) {
-  if (taken_ == available_) {
-    available_ = load_acquire(setup_.driver_area.at + kIndex_offset);
-    if (static_cast<uint16_t>(available_ - taken_) > setup_.count) {
-      available_ = taken_;
-      return Pop::kBroken;
-    }
-    if (taken_ == available_) return Pop::kEmpty;
+// kChain: there is at least one more.
+Pop SplitQueue::look() {
+  available_ = load_acquire(setup_.driver_area.at + kIndex_offset);
+  if (static_cast<uint16_t>(available_ - taken_) > setup_.count) {
+    available_ = taken_;
+    return Pop::kBroken;
   }
-  const auto head = read_once<uint16_t>(setup_.driver_area.at + kAvailRing_offset +
-                                        sizeof(uint16_t) * (taken_ & mask_));
-  if (!read_chain(head, chain, parts)) return Pop::kBroken;
-  ++taken_;
-  if (taken_ != available_) prefetch_next();
-  return Pop::kChain;
+  return taken_ == available_ ? Pop::kEmpty : Pop::kChain;
 }
 
-// Wherever the next head points: a hint cannot fail.
-void SplitQueue::prefetch_next() const {
-  const auto head = read_once<uint16_t>(setup_.driver_area.at + kAvailRing_offset +
-                                        sizeof(uint16_t) * (taken_ & mask_));
-  __builtin_prefetch(setup_.descriptors.at + sizeof(SplitDescriptor) * head);
-}
-
-bool SplitQueue::read_chain(uint16_t head, Chain& chain, ChainParts& parts) {
+// `address` and `rest`: the first descriptor, as it was read.
+bool SplitQueue::read_chain(uint16_t head, uint64_t address, uint64_t rest, Chain& chain,
+                            ChainParts& parts) {
   ChainReader reader(setup_, written_, parts);
-  uint16_t index = head;
-  for (uint32_t steps = 0; steps < setup_.count; ++steps) {
-    if (index >= setup_.count) return false;
-    const uint8_t* entry = setup_.descriptors.at + sizeof(SplitDescriptor) * index;
-    const auto address = read_once<uint64_t>(entry);
-    const auto rest = read_once<uint64_t>(entry + 8);
+  for (uint32_t steps = 1;; ++steps) {
     const auto size = static_cast<uint32_t>(rest);
     const auto flags = static_cast<uint16_t>(rest >> 32U);
     const bool more = (flags & kDescriptorNext) != 0;
@@ -76,22 +59,17 @@ bool SplitQueue::read_chain(uint16_t head, Chain& chain, ChainParts& parts) {
     } else if (!reader.add(address, size, flags)) {
       return false;
     }
-    if (!more) {
-      chain.id = head;
-      chain.slot_count = 1;
-      reader.finish(chain);
-      return true;
-    }
-    index = static_cast<uint16_t>(rest >> 48U);
+    if (!more) break;
+    const auto index = static_cast<uint16_t>(rest >> 48U);
+    if (index > mask_ || steps == setup_.count) return false;  // the latter: it goes round
+    const uint8_t* entry = setup_.descriptors.at + sizeof(SplitDescriptor) * index;
+    address = read_once<uint64_t>(entry);
+    rest = read_once<uint64_t>(entry + 8);
   }
-  return false;  // more steps than descriptors: it goes round
-}
-
-void SplitQueue::push(const Chain& chain, uint32_t written_size) {
-  const UsedElement element{chain.id, written_size};
-  std::memcpy(setup_.device_area.at + kUsedRing_offset + sizeof element * (used_ & mask_), &element,
-              sizeof element);
-  ++used_;
+  chain.id = head;
+  chain.slot_count = 1;
+  reader.finish(chain);
+  return true;
 }
 
 void SplitQueue::publish() {

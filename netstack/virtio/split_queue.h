@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "netstack/virtio/chain.h"
@@ -56,8 +58,8 @@ class SplitQueue {
   uint16_t used_index() const { return used_; }  // of the next chain to be given back
 
  private:
-  bool read_chain(uint16_t head, Chain& chain, ChainParts& parts);
-  void prefetch_next() const;
+  Pop look();
+  bool read_chain(uint16_t head, uint64_t address, uint64_t rest, Chain& chain, ChainParts& parts);
   void write_avail_event(uint16_t index);
 
   RingSetup setup_;
@@ -69,5 +71,34 @@ class SplitQueue {
   uint16_t called_;  // the used index when wants_call() was last asked
   std::vector<iovec> written_;
 };
+
+inline Pop SplitQueue::pop(Chain& chain, ChainParts& parts) {
+  if (taken_ == available_) {
+    if (const Pop seen = look(); seen != Pop::kChain) return seen;
+  }
+  const auto head = read_once<uint16_t>(setup_.driver_area.at + kAvailRing_offset +
+                                        sizeof(uint16_t) * (taken_ & mask_));
+  if (head > mask_) [[unlikely]]
+    return Pop::kBroken;
+  const uint8_t* entry = setup_.descriptors.at + sizeof(SplitDescriptor) * head;
+  const auto address = read_once<uint64_t>(entry);
+  const auto rest = read_once<uint64_t>(entry + 8);
+  chain.id = head;
+  chain.slot_count = 1;
+  if (!read_single(setup_, address, static_cast<uint32_t>(rest), static_cast<uint16_t>(rest >> 32U),
+                   parts, chain) &&
+      !read_chain(head, address, rest, chain, parts)) {
+    return Pop::kBroken;
+  }
+  ++taken_;
+  return Pop::kChain;
+}
+
+inline void SplitQueue::push(const Chain& chain, uint32_t written_size) {
+  const UsedElement element{chain.id, written_size};
+  std::memcpy(setup_.device_area.at + kUsedRing_offset + sizeof element * (used_ & mask_), &element,
+              sizeof element);
+  ++used_;
+}
 
 }  // namespace netstack

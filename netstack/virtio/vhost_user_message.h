@@ -47,6 +47,7 @@ constexpr uint64_t kFeatureEventIndex = 1ULL << 29U;        // VIRTIO_F_EVENT_ID
 constexpr uint64_t kFeatureProtocolFeatures = 1ULL << 30U;  // VHOST_USER_F_PROTOCOL_FEATURES
 constexpr uint64_t kFeatureVersion1 = 1ULL << 32U;          // VIRTIO_F_VERSION_1
 constexpr uint64_t kFeatureRingPacked = 1ULL << 34U;        // VIRTIO_F_RING_PACKED
+constexpr uint64_t kFeatureInOrder = 1ULL << 35U;           // VIRTIO_F_IN_ORDER
 
 enum class VhostUserRequest : uint32_t {
   kGetFeatures = 1,
