@@ -307,12 +307,199 @@ def capture_seeds():
     yield "many", b"".join(record(n % 7 == 0, 14 + n, frame) for n in range(60))
 
 
+# --- messages: the first byte is the reader's ------------------------------------------------------
+
+ARP, NDP, ECHO, PACKET, TRANSPORT, DHCP, DHCPV6, ROUTER, DNS, NAME = range(10)
+
+
+def dhcp_options(*options):
+    head = dhcp(1)[:240]
+    return head + b"".join(bytes([kind, len(value)]) + value for kind, value in options) + b"\xff"
+
+
+def dhcpv6(kind=11, *options):
+    options = options or ((1, b"\0\3\0\1RT\0\0\0\1"), (6, b"\0\x17"), (32, b"\0\0\1\0"))
+    return bytes([kind, 1, 2, 3]) + b"".join(struct.pack("!HH", number, len(value)) + value
+                                          for number, value in options)
+
+
+def dns_answer():
+    pointer = b"\xc0\x0c"
+    records = pointer + struct.pack("!HHIH", 5, 1, 60, 2) + pointer
+    records += pointer + struct.pack("!HHIH", 1, 1, 60, 4) + b"\xc0\0\2\1"
+    records += pointer + struct.pack("!HHIH", 28, 1, 60, 16) + bytes(16)
+    return struct.pack("!HHHHHH", 5, 0x8180, 1, 3, 0, 0) + b"\7example\3com\0\0\1\0\1" + records
+
+
+def router_advertisement():
+    head = b"\x86\0\0\0\x40\0\7\x08" + bytes(8)
+    prefix = b"\3\4\x40\xc0" + bytes(12) + b"\xfe\xc0" + bytes(14)
+    return head + b"\1\1RV\0\0\0\2" + b"\5\1\0\0\0\0\5\xdc" + prefix + \
+        b"\x19\3\0\0\0\0\7\x08" + bytes(16) + b"\x1f\2\0\0\0\0\7\x08\3lan\0\0\0\0"
+
+
+def messages_seeds():
+    ndp = b"\x87\0\0\0\0\0\0\0\xfe\xc0" + bytes(14)
+    for title, reader, message in (
+            ("arp", ARP, arp()), ("arp-padded", ARP, arp() + bytes(18)), ("ndp", NDP, ndp),
+            ("ndp-option", NDP, ndp + b"\1\1RT\0\0\0\1"),
+            ("ndp-advert", NDP, b"\x88\0\0\0\xe0" + ndp[5:] + b"\2\1RT\0\0\0\1"),
+            ("echo4", ECHO, echo()), ("echo6", ECHO, echo(v6=True)),
+            ("ipv4", PACKET, with_sum(ipv4(17, udp(7, b"payload")))),
+            ("ipv4-fragment", PACKET, with_sum(ipv4(17, udp(7, b"payload"), fragment=0x2001))),
+            ("ipv4-icmp", PACKET, with_sum(ipv4(1, echo()))),
+            ("ipv6", PACKET, ipv6(17, udp(7, b"payload"))),
+            ("ipv6-extensions", PACKET, ipv6(0, b"\x2c\0\1\4" + bytes(4) + b"\x11\0\0\1" + bytes(4) + udp(7, b"x"))),
+            ("udp", TRANSPORT, udp(53, dns())), ("tcp-urgent", TRANSPORT, tcp(80, 0x38, b"data", b"\2\4\5\xb4")),
+            ("dhcp", DHCP, dhcp(1)),
+            ("dhcp-many", DHCP, dhcp_options((53, b"\3"), (50, b"\n\0\2\x0f"), (54, b"\n\0\2\2"), (12, b"web"),
+                                             (61, b"\1RT\0\0\0\1"), (81, b"\4\0\0\3web\3lan\0"), (57, b"\5\xdc"),
+                                             (51, b"\0\0\x0e\x10"), (119, b"\3lan\0"))),
+            ("dhcpv6", DHCPV6, dhcpv6()), ("dhcpv6-wish", DHCPV6, dhcpv6(1, (3, bytes(12)), (24, b"\3lan\0"))),
+            ("router", ROUTER, b"\7" + router_advertisement()), ("dns", DNS, dns()),
+            ("dns-answer", DNS, dns_answer()), ("dns-loop", DNS, dns(b"\xc0\x0c")),
+            ("name", NAME, b"web.example.com"), ("reverse", NAME, b"1.2.0.192.in-addr.arpa")):
+        yield title, bytes([reader]) + message
+
+
+def with_sum(packet):
+    """An IPv4 packet with its lengths and its header's checksum."""
+    packet = packet[:2] + struct.pack("!H", len(packet)) + packet[4:10] + b"\0\0" + packet[12:]
+    total = sum(struct.unpack("!10H", packet[:20]))
+    total = (total & 0xffff) + (total >> 16)
+    total = (total & 0xffff) + (total >> 16)
+    return packet[:10] + struct.pack("!H", ~total & 0xffff) + packet[12:]
+
+
+# --- names -----------------------------------------------------------------------------------------
+
+def names_seeds():
+    def ask(guest, message, mending=7):
+        return bytes([guest << 2, mending]) + struct.pack("!H", len(message)) + message
+
+    def query(message):
+        return bytes([1, len(message)]) + message
+
+    def wait(minutes):
+        return bytes([2, minutes])
+
+    request = dhcp_options((53, b"\3"), (50, b"\n\0\2\x0f"), (54, b"\n\0\2\2"), (12, b"web"))
+    lease = ask(1, dhcp(1)) + ask(1, request)
+    yield "lease", b"\0" + lease
+    yield "many", b"\1" + b"".join(ask(guest, dhcp(1)) + ask(guest, dhcp(3)) for guest in range(20))
+    yield "renew", b"\0" + lease + wait(28) + ask(1, dhcp_options((53, b"\3")), 15) + wait(255) + ask(2, dhcp(1))
+    yield "release", b"\0" + lease + ask(1, dhcp_options((53, b"\7"), (54, b"\n\0\2\2")), 15) + ask(2, request)
+    yield "decline", b"\0" + lease + ask(1, dhcp_options((53, b"\4"), (50, b"\n\0\2\x0f"), (54, b"\n\0\2\2"))) + ask(1, dhcp(1))
+    yield "inform", b"\x18" + ask(3, dhcp_options((53, b"\x08")), 15)
+    yield "wrong", b"\0" + ask(1, dhcp_options((53, b"\3"), (50, b"\xc0\0\2\1")))
+    edns = b"\0\0\x29\x10\0\0\0\0\0\0\0"
+    with_edns = dns(b"\3web\3lan\0")[:10] + b"\0\1" + dns(b"\3web\3lan\0")[12:] + edns
+    yield "query", b"\2" + lease + query(dns(b"\3web\3lan\0")) + query(dns(b"\2db\0")) + query(with_edns)
+    yield "reverse", b"\2" + lease + query(dns(b"\00215\0012\0010\00210\7in-addr\4arpa\0")[:-3] + b"\x0c\0\1")
+    yield "elsewhere", b"\0" + query(dns()) + query(dns_answer())
+
+
+# --- nameserver ------------------------------------------------------------------------------------
+
+def nameserver_seeds():
+    def say(mending, message):
+        return bytes([mending]) + struct.pack("!H", len(message)) + message
+
+    head = struct.pack("!HHHHHH", 0, 0x8180, 0, 0, 0, 0)
+    for title, way in ("udp", b"\0"), ("tcp", b"\1"):
+        yield title, way + say(15, head)
+        yield title + "-forged", way + say(14, head) + say(13, head) + say(15, head)
+        yield title + "-pieces", way + say(0, b"\0\x1d") + say(7, head)
+        yield title + "-short", way + say(0, b"\0") + say(0, b"") + say(16, b"\0\1x")
+        yield title + "-answer", way + say(9, dns_answer()) + say(16, b"")
+    yield "tcp-zero", b"\1" + say(0, b"\0\0") + say(15, head)
+    yield "tcp-long", b"\1" + say(0, b"\xff\xff" + bytes(2000)) + say(16, b"")
+
+
+# --- fragments -------------------------------------------------------------------------------------
+
+def fragments_seeds():
+    def piece(offset, size, more=True, number=0, seconds=0):
+        return bytes([number | (4 if more else 0) | seconds << 3]) + struct.pack("!HH", offset // 8, size)
+
+    first, second, third = piece(0, 800), piece(800, 800), piece(1600, 333, False)
+    yield "in-order", first + second + third
+    yield "backwards", third + second + first
+    yield "twice", first + first + third + second + second
+    yield "overlap", first + piece(400, 800) + third
+    yield "late", first + piece(800, 800, seconds=31) + third
+    yield "past-the-end", third + piece(1600, 800) + first
+    yield "two", first + piece(0, 800, number=1) + second + piece(800, 10, False, 1) + third
+    yield "odd", piece(0, 13) + piece(16, 8, False)
+    yield "largest", piece(65528, 4095, False) + first
+    yield "many", b"".join(piece(8 * n, 8, n % 2 == 0, n % 4) for n in range(60))
+
+
+# --- vhost -----------------------------------------------------------------------------------------
+
+def vhost_seeds():
+    MESSAGE, MEMORY, SEND, BUFFERS, TO_GUEST, KICK, CUT = range(7)
+
+    def message(request, payload=b"", fds=0, flags=1):
+        return bytes([MESSAGE, request, flags, fds]) + struct.pack("!H", len(payload)) + payload
+
+    def memory(place, data, ring=1):
+        return bytes([MEMORY | ring << 3]) + struct.pack("!HB", place, len(data)) + data
+
+    def send(frame, pieces=0, header=bytes(10)):
+        return bytes([SEND, pieces]) + struct.pack("!H", len(header + frame)) + header + frame
+
+    def buffers(count, size):
+        return bytes([BUFFERS, count]) + struct.pack("!H", size)
+
+    to_guest, kick = bytes([TO_GUEST]) + struct.pack("!H", 900), bytes([KICK | 1 << 3])
+    frame = ethernet(0x800, ipv4(6, tcp(80, 16, bytes(600))))
+    super_frame = struct.pack("<BBHHHH", 1, 1, 54, 100, 34, 16)
+    for kind in range(4):
+        start = bytes([kind])
+        yield f"frames-{kind}", start + send(frame) + send(frame, 3) + buffers(4, 2000) + to_guest + to_guest
+        yield f"super-{kind}", start + send(frame, 5, super_frame) + buffers(7, 100) + to_guest
+        yield f"memory-{kind}", start + memory(0, struct.pack("<QIHH", 1 << 40, 64, 1, 2)) + memory(256, b"\1\0\5\0") + kick
+        yield f"loop-{kind}", start + memory(0, struct.pack("<QIHH", 1 << 32, 64, 1, 0)) + send(frame) + kick
+        yield f"base-{kind}", start + message(11, struct.pack("<II", 0, 0)) + message(11, struct.pack("<II", 1, 0)) + kick
+    region = struct.pack("<IIQQQQ", 1, 0, 1 << 32, 32 << 20, 0x700000000000, 0)
+    yield "memory-again", b"\0" + message(5, region, 1) + send(frame)
+    yield "memory-beyond", b"\0" + message(5, struct.pack("<IIQQQQ", 1, 0, 1 << 32, 1 << 60, 0, 0), 1) + kick
+    yield "features", b"\0" + b"".join(message(request) for request in (1, 15, 17, 36, 40))
+    yield "in-flight", b"\0" + message(31, struct.pack("<QQHH4x", 0, 0, 2, 16)) + send(frame)
+    yield "pairs", b"\4" + buffers(2, 1500) + to_guest + message(18, struct.pack("<II", 2, 0))
+    yield "cut", b"\0" + send(frame) + bytes([CUT]) + kick + to_guest
+    yield "no-event", b"\0" + message(12, struct.pack("<Q", 1), 1 | 2 << 2) + message(13, struct.pack("<Q", 0x100))
+    yield "unknown", b"\0" + message(200, b"x" * 40, 3)
+
+
+# --- options ---------------------------------------------------------------------------------------
+
+def options_seeds():
+    def command(*words, bits=15):
+        return bytes([bits]) + "\n".join(words).encode()
+
+    yield "user", command("qemu-system-x86_64", "-m", "512", "-netdev", "user,id=n0,hostfwd=tcp::2222-:22,net=10.0.3.0/24",
+                          "-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56")
+    yield "vde", command("qemu-system-x86_64", "-netdev", "vde,id=v,sock=/lan", "-device", "e1000,netdev=v", "-object",
+                         "memory-backend-ram,id=m,size=1G", "-machine", "q35,memory-backend=m")
+    yield "nic", command("qemu-system-x86_64", "-nic", "user,model=virtio-net-pci,restrict=on,,x", "-M", "pc")
+    yield "net", command("qemu-system-x86_64", "-net", "nic,model=e1000", "-net", "vde,sock=/a,,b", bits=3)
+    yield "json", command("qemu-system-x86_64", "-netdev", '{"type":"user","id":"n0"}', "-device", '{"driver":"e1000"}')
+    yield "own", command("10.0.2.0/24", "tcp:127.0.0.1:2222-:22", "db=10.0.2.20", "52:54:00:12:34:56=10.0.2.9",
+                         "corp.example=192.0.2.53", "consul=127.0.0.1:8600", "lan", "1400", "vde:///run/vde.ctl")
+    yield "lists", command(",", "a,,b", "=x", "nofoo,foo=off,", "type=user,type=vde,,", "a=b=c,d")
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     for name, seeds in {"ctl": ctl_seeds, "management": management_seeds, "switch": switch_seeds,
                         "gateway": gateway_seeds, "segment": segment_seeds,
-                        "capture": capture_seeds}.items():
+                        "capture": capture_seeds, "messages": messages_seeds,
+                        "names": names_seeds, "nameserver": nameserver_seeds,
+                        "fragments": fragments_seeds, "vhost": vhost_seeds,
+                        "options": options_seeds}.items():
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         for title, data in seeds():
