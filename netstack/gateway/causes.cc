@@ -144,7 +144,8 @@ constexpr auto kRows = std::to_array<CauseRow>({
      "tests/system/test_causes.py PacketItself.test_on_lan"},
     {Cause::kPolicyDenied, "policy-denied", "denied by this LAN's policy", kProhibited,
      "`--allow` and `--deny` leave the destination out", "`--allow` it",
-     "tests/unit/flow_gate_test.cc denied: the guest is told at once, the log names the rule, once"},
+     "tests/unit/flow_gate_test.cc denied: the guest is told at once, the log names the rule, "
+     "once"},
     {Cause::kRestricted, "restricted", "this LAN is restricted", kProhibited,
      "`--restrict` keeps guests from everything beyond the LAN", "leave `--restrict` out",
      "tests/unit/flow_gate_test.cc restrict: nothing leaves, forwards work, DHCP tells of no way "

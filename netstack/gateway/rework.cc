@@ -46,6 +46,13 @@ bool may_be_older(int errno_value) {
          errno_value == EOPNOTSUPP || errno_value == EACCES;
 }
 
+// With which a host refuses to open a socket: it lacks something, or forbids it.
+bool is_of_a_socket(int errno_value) {
+  return errno_value == EMFILE || errno_value == ENFILE || errno_value == ENOBUFS ||
+         errno_value == ENOMEM || errno_value == EPERM || errno_value == EACCES ||
+         errno_value == EAFNOSUPPORT || errno_value == EPROTONOSUPPORT;
+}
+
 // A firewall that rejects says more than the errno of the send, to the socket that sent; the
 // engine's does not pass it on. So the datagram is offered once more, from a socket of our own.
 std::optional<PathError> offer_again(const GuestPacket& packet, uint16_t port) {
@@ -77,6 +84,7 @@ void Gateway::input_udp(const GuestPacket& packet, const Target& target, std::sp
     if (!may_be_older(send_errno_)) break;
   }
   sending_udp_ = false;
+  if (!is_of_a_socket(socket_errno)) socket_errno = 0;
   if (send_errno_ == EPERM) {
     if (const auto error = offer_again(packet, target.port)) {
       return tell(packet.path, routable_sender(error->offender), packet.source, target,

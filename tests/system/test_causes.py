@@ -48,8 +48,7 @@ echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
 """
-HOST = f"""
-{PING_OPEN}
+HOST = """
 ip addr add 10.1.0.2/24 dev eth0
 ip -6 addr add fd00::2/64 dev eth0 nodad
 ip link set eth0 up
@@ -96,12 +95,14 @@ class CauseTest(lan_harness.LanTest):
         self.environment = {}
         self.events = []
 
-    def connect_far(self, routes=ROUTES):
+    def connect_far(self, routes=ROUTES, ping_open=True):
         self.far = NetNamespace()
         self.addCleanup(self.far.close)
         self.host.run(f"ip link add eth0 type veth peer name eth0 netns {self.far.pid}")
         self.far.run(FAR)
         self.host.run(HOST)
+        if ping_open:
+            self.host.run(PING_OPEN)
         if routes:
             self.host.run(routes)
 
@@ -304,8 +305,7 @@ class BrokenWay(CauseTest):
 
 class ThisHost(CauseTest):
     def test_ping_not_permitted(self):
-        self.connect_far()
-        self.host.run("echo '1 0' >/proc/sys/net/ipv4/ping_group_range")
+        self.connect_far(ping_open=False)  # a new namespace has the range closed
         self.start_gateway()
         self.five("ping-not-permitted", (UNREACHABLE, 13), ping(OUTSIDE), errno="EACCES")
         self.check_capture()
