@@ -31,8 +31,8 @@
 // idle when one port is an uplink), open addressing (deleting leaves marks that need rebuilding),
 // a timer that walks the table (a pause that grows with the table).
 //
-// Limits: station_count_max entries of 40 bytes and twice as many buckets, port_count_max ports;
-// about 0.6 MB with the defaults.
+// Limits: station_count_max entries of 40 bytes, 16 more for its moves, and twice as many buckets,
+// port_count_max ports; about 0.7 MB with the defaults.
 #include "vlan/fdb.h"
 
 #include <algorithm>
@@ -85,6 +85,7 @@ void Fdb::build() {
   hash_shift_ = 64U - static_cast<unsigned>(std::countr_zero(bucket_count));
   buckets_.assign(bucket_count, kNowhere);
   entries_.assign(limit, {});
+  moves_.assign(limit, {});
   free_ = kNowhere;
   for (uint32_t at = limit; at-- > 0;) {
     entries_[at].next_in_bucket = free_;
@@ -176,6 +177,10 @@ Station Fdb::describe(const Entry& entry, uint64_t now_ns) const {
   station.vid = static_cast<uint16_t>(entry.key);
   station.port = entry.port;
   station.age_ns = now_ns - entry.heard_ns;
+  const Moves& moves = moves_[static_cast<size_t>(&entry - entries_.data())];
+  station.move_count = moves.count;
+  station.moved_from = moves.from;
+  station.moved_ago_ns = moves.count == 0 ? 0 : now_ns - moves.at_ns;
   station.bucket = static_cast<uint32_t>(hash_of(entry.key) >> 32U) & (hash_size_ - 1);
   return station;
 }
@@ -199,12 +204,14 @@ void Fdb::insert(PortId port, uint64_t key, uint64_t now_ns) {
   entry.next_in_bucket = chain;
   chain = at;
   by_age_.push_back(entries_, at);
+  moves_[at] = {};
   give_to_port(at, port);
   if (watcher_ != nullptr) say_came(at);
 }
 
 void Fdb::move(uint32_t at, PortId port) {
   if (watcher_ != nullptr) say_left(at);
+  moves_[at] = {moves_[at].count + 1, entries_[at].port, entries_[at].heard_ns};
   take_from_port(at);
   give_to_port(at, port);
   if (watcher_ != nullptr) say_came(at);

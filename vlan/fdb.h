@@ -36,6 +36,11 @@ struct Station {
   netstack::PortId port = 0;
   uint64_t age_ns = 0;  // since the last frame from it
   uint32_t bucket = 0;  // where it would be in a hash table of hash_size() buckets
+  // How often it has come from another port than before, since it was learned: two stations with
+  // one address move at each other's every frame. With moves: from where to here, and how long ago.
+  uint32_t move_count = 0;
+  netstack::PortId moved_from = 0;
+  uint64_t moved_ago_ns = 0;
 };
 
 enum class Learned : uint8_t { kNothing, kNew, kMoved };
@@ -109,6 +114,12 @@ class Fdb {
     Link age_link;
     Link port_link;
   };
+  // Beside the entries and not in them: only a station that is new or moves touches this.
+  struct Moves {
+    uint32_t count = 0;
+    netstack::PortId from = 0;
+    uint64_t at_ns = 0;
+  };
   struct PortRecord {
     IndexList<Entry, &Entry::port_link> stations;  // longest silent first
     uint32_t station_count = 0;
@@ -150,6 +161,7 @@ class Fdb {
   unsigned hash_shift_ = 0;
   std::vector<uint32_t> buckets_;  // first entry of each chain
   std::vector<Entry> entries_;
+  std::vector<Moves> moves_;  // by entry
   uint32_t free_ = kNowhere;
   uint32_t station_count_ = 0;
   IndexList<Entry, &Entry::age_link> by_age_;  // longest silent first

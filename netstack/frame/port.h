@@ -38,6 +38,12 @@ struct FrameNote {
   std::string_view text;  // UTF-8, one line
 };
 
+// How a port's peer keeps up, for those who look after a LAN.
+struct PeerState {
+  bool ready = true;         // false: nobody is there to take frames, a guest's driver is not up
+  size_t waiting_count = 0;  // frames it has yet to take; they were counted as egress
+};
+
 // Anything attached to a switch: a guest's socket, the gateway, a test's memory.
 //
 //            deliver()  ──►  Sink (ingress)
@@ -72,6 +78,8 @@ class Port {
   // the delivery is over.
   virtual const Port& origin() const noexcept { return *this; }
   virtual std::span<const FrameNote> notes() const noexcept { return {}; }
+
+  virtual PeerState peer_state() const noexcept { return {}; }
 
  protected:
   // Puts frames out and returns how many were taken, counted from the front; the rest is dropped

@@ -75,6 +75,7 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
                                  bool answered) { on_asked(client, message, answered); },
               .on_told = [this](const DnsClient& client,
                                 std::span<const uint8_t> message) { on_told(client, message); }}),
+      guests_(loop.clock(), config.network, engine_mac(gateway4_), config.names.mtu),
       engine_(
           loop, config, log, connects_,
           [this](std::span<const uint8_t> frame, int send_errno) {
@@ -124,7 +125,9 @@ size_t Gateway::transmit(std::span<const Frame> burst) noexcept {
   for (const Frame& frame : burst) {
     // A flooded frame for somebody else: libslirp would not notice and translate it.
     if (!frame.destination().is_group() && !is_ours(frame.destination())) continue;
+    guests_.watch_size(frame);
     if (frame.vid() != 0) {
+      guests_.note_tagged(frame);
       count_drop(DropReason::kVlanNotMember);
       continue;
     }
@@ -144,6 +147,7 @@ size_t Gateway::transmit(std::span<const Frame> burst) noexcept {
 void Gateway::take(std::span<uint8_t> frame) {
   const uint16_t ethertype = read_u16(&frame[12]);
   if (ethertype == kEthertypeArp) {
+    guests_.hear_arp(frame);
     engine_.input(frame);
     return;
   }
@@ -152,6 +156,7 @@ void Gateway::take(std::span<uint8_t> frame) {
   }
   const auto packet = parse_guest_packet(frame);
   if (!packet) return count_drop(DropReason::kMalformed);
+  guests_.hear(*packet, is_guest(packet->source));
   if (!is_guest(packet->source)) return count_drop(DropReason::kForeignSource);
   if (concerns_us(*packet)) take_packet(*packet, frame);
 }

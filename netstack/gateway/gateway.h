@@ -15,6 +15,7 @@
 #include "netstack/gateway/flow_account.h"
 #include "netstack/gateway/fragments.h"
 #include "netstack/gateway/gateway_config.h"
+#include "netstack/gateway/guest_book.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/gateway/name_book.h"
 #include "netstack/gateway/name_service.h"
@@ -81,6 +82,8 @@ class Gateway final : public Port {
   ReasonBook& reasons() { return reasons_; }
   FlowAccount& flows() { return flows_; }
   Policy& policy() { return policy_; }
+  const GuestBook& guests() const { return guests_; }
+  const GatewayNetwork& network() const { return network_; }
 
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;
@@ -172,6 +175,7 @@ class Gateway final : public Port {
   bool sending_udp_ = false;  // a guest's datagram is in the engine
   int send_errno_ = 0;        // with which the host refused it
   NameService names_;
+  GuestBook guests_;
   std::vector<uint8_t> staged_bytes_;
   std::vector<uint32_t> staged_ends_;  // where each staged frame ends
   std::string staged_text_;            // of all staged notes

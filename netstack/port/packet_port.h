@@ -33,6 +33,8 @@ class PacketPort final : public Port {
   PacketPort(Loop& loop, PortHost& host, Fd socket, std::string interface);
   ~PacketPort() override;
 
+  PeerState peer_state() const noexcept override { return {true, queue_.frame_count()}; }
+
  protected:
   size_t transmit(std::span<const Frame> burst) noexcept override;
   DropReason drop_rest_as() const noexcept override { return drop_reason_; }

@@ -30,6 +30,8 @@ class StreamPort final : public Port {
   // `connected`: non-blocking. Throws Error when the loop cannot watch it.
   StreamPort(Loop& loop, PortHost& host, Fd connected, std::string name);
 
+  PeerState peer_state() const noexcept override { return {true, queue_.frame_count()}; }
+
  protected:
   size_t transmit(std::span<const Frame> burst) noexcept override;
   DropReason drop_rest_as() const noexcept override { return drop_reason_; }

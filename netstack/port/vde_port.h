@@ -92,6 +92,8 @@ class VdePort final : public Port {
   // Tells the client where our data socket is. False: it cannot be told, and the port is removed.
   bool reply();
 
+  PeerState peer_state() const noexcept override { return {true, queue_.frame_count()}; }
+
  protected:
   size_t transmit(std::span<const Frame> burst) noexcept override;
   DropReason drop_rest_as() const noexcept override { return drop_reason_; }

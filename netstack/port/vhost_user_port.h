@@ -43,6 +43,10 @@ class VhostUserPort final : public Port, private VhostUserOwner {
   bool sleep();       // false: there is work, so it stays awake
   void call_guest();  // for each ring with news since the last time
 
+  PeerState peer_state() const noexcept override {
+    return {receive_pair_count() != 0, waiting_.frame_count()};
+  }
+
  protected:
   size_t transmit(std::span<const Frame> burst) noexcept override;
   DropReason drop_rest_as() const noexcept override { return drop_reason_; }

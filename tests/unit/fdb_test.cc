@@ -63,6 +63,28 @@ TEST_CASE("a station moves with its first frame from the new port") {
   CHECK(fdb.station_count(2) == 1);
 }
 
+TEST_CASE("moves are counted, with where from and when, until the station is forgotten") {
+  Fdb fdb{FdbConfig(1)};
+  const auto look = [&](uint64_t now_ns) { return fdb.find_station(station(1), 0, now_ns).value(); };
+  fdb.learn(1, station(1), 0, kStart_ns);
+  fdb.learn(1, station(1), 0, kStart_ns + 1);
+  CHECK(look(kStart_ns + 1).move_count == 0);
+  CHECK(look(kStart_ns + 1).moved_ago_ns == 0);
+  fdb.learn(2, station(1), 0, kStart_ns + 10);
+  fdb.learn(2, station(1), 0, kStart_ns + 20);
+  CHECK(look(kStart_ns + 30).move_count == 1);
+  CHECK(look(kStart_ns + 30).moved_from == 1);
+  CHECK(look(kStart_ns + 30).moved_ago_ns == 20);
+  fdb.learn(1, station(1), 0, kStart_ns + 40);
+  CHECK(look(kStart_ns + 40).move_count == 2);
+  CHECK(look(kStart_ns + 40).moved_from == 2);
+  fdb.learn(3, station(1), 9, kStart_ns + 40);  // another VLAN: another station
+  CHECK(look(kStart_ns + 40).move_count == 2);
+  fdb.forget_port(1);
+  fdb.learn(2, station(1), 0, kStart_ns + 50);
+  CHECK(look(kStart_ns + 50).move_count == 0);
+}
+
 TEST_CASE("group source addresses are never learned") {
   Fdb fdb{FdbConfig(1)};
   const Mac group{{0x01, 0x00, 0x5e, 0x00, 0x00, 0x01}};

@@ -1,5 +1,6 @@
 #include "tools/control/control_socket.h"
 
+#include "tools/control/guest_routes.h"
 #include "tools/control/lan_routes.h"
 #include "tools/control/lease_routes.h"
 #include "tools/control/reason_routes.h"
@@ -10,6 +11,7 @@ void add_all_routes(Router& router, ControlledLan& target) {
   add_lan_routes(router, target);
   add_lease_routes(router, target);
   add_reason_routes(router, target);
+  add_guest_routes(router, target);
 }
 
 void publish_all_events(ControlledLan& target, EventStream& events) {

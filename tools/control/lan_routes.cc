@@ -35,9 +35,12 @@ json describe_counters(const PortCounters& counters) {
 json describe_port(const NumberedPort& port) {
   json plugs = json::array();
   for (const Endpoint& endpoint : port.endpoints) {
+    const netstack::PeerState state = endpoint.port->peer_state();
     plugs.push_back({{"name", endpoint.port->name()},
                      {"module", endpoint.module},
-                     {"description", endpoint.description}});
+                     {"description", endpoint.description},
+                     {"ready", state.ready},
+                     {"waiting_frames", state.waiting_count}});
   }
   return {{"number", port.number},
           {"link", port.shared.link_up() ? "up" : "down"},
@@ -57,10 +60,15 @@ json describe_stations(ControlledLan& target) {
   json stations = json::array();
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
   target.lan.fabric().fdb().for_each(now_ns, [&](const vlan::Station& station) {
+    const bool moved = station.move_count > 0;
     stations.push_back({{"mac", to_string(station.mac)},
                         {"vid", station.vid},
                         {"port", station.port},
-                        {"age_s", static_cast<double>(station.age_ns) / 1e9}});
+                        {"age_s", static_cast<double>(station.age_ns) / 1e9},
+                        {"moves", station.move_count},
+                        {"moved_from", moved ? json(station.moved_from) : json(nullptr)},
+                        {"moved_s", moved ? json(static_cast<double>(station.moved_ago_ns) / 1e9)
+                                          : json(nullptr)}});
   });
   return stations;
 }

@@ -1,6 +1,7 @@
 #include "tools/doctor/finding.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "netstack/base/error.h"
 
@@ -31,6 +32,22 @@ std::string_view mark_name(Mark mark) {
       return "problem";
   }
   return "";
+}
+
+Finding problem(std::string id, std::string title, std::string fact, std::string cure,
+                int errno_value) {
+  Finding finding{std::move(id), std::move(title), std::move(fact), false};
+  finding.cure = std::move(cure);
+  finding.errno_value = errno_value;
+  return finding;
+}
+
+Finding warning(std::string id, std::string title, std::string fact, std::string cure,
+                int errno_value) {
+  Finding finding =
+      problem(std::move(id), std::move(title), std::move(fact), std::move(cure), errno_value);
+  finding.needed = false;
+  return finding;
 }
 
 Mark Finding::mark() const {
@@ -65,6 +82,7 @@ ordered_json as_json(const Finding& finding) {
   ordered_json out;
   out["id"] = finding.id;
   if (!finding.address.empty()) out["address"] = finding.address;
+  if (finding.port) out["port"] = *finding.port;
   out["mark"] = mark_name(finding.mark());
   out["ok"] = finding.ok;
   out["needed"] = finding.needed;

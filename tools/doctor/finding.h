@@ -20,16 +20,23 @@ struct Finding {
   std::string title;  // for people: "IPv4 route"
   std::string fact;   // what was found, and where it matters what was not tried
   bool ok = true;
-  bool needed = true;           // the verdict rests on it: not ok is a problem, else a warning
-  std::string cure = {};        // what to do; only where it is not ok, and often empty even then
-  std::string cause = {};       // the row of the table of causes it comes to; empty: none
-  int errno_value = 0;          // 0: none
-  std::string address = {};     // of whom it speaks: a nameserver, a guest
-  std::string guest_told = {};  // what a guest is told about it; empty: nothing
+  bool needed = true;        // the verdict rests on it: not ok is a problem, else a warning
+  std::string cure = {};     // what to do; only where it is not ok, and often empty even then
+  std::string cause = {};    // the row of the table of causes it comes to; empty: none
+  int errno_value = 0;       // 0: none
+  std::string address = {};  // of whom it speaks: a nameserver's, or a guest's MAC
+  std::optional<unsigned> port = {};  // of the LAN, likewise
+  std::string guest_told = {};        // what a guest is told about it; empty: nothing
 
   Mark mark() const;
 };
 using Findings = std::vector<Finding>;
+
+// What is not ok, with what to do about it (may be empty).
+Finding warning(std::string id, std::string title, std::string fact, std::string cure,
+                int errno_value = 0);
+Finding problem(std::string id, std::string title, std::string fact, std::string cure,
+                int errno_value = 0);
 
 // Fills in what a reason says: not ok, cause, fact, cure, errno and what the guest is told. `v6`:
 // over which IP version.

@@ -34,12 +34,7 @@ bool inside_a_virtual_machine() {
 }
 
 Finding unusable(const std::string& happened, const std::string& cure, int error = 0) {
-  Finding finding{"kvm", kDevice, fmt::format("{}: {}", happened, kWithout)};
-  finding.ok = false;
-  finding.needed = false;
-  finding.cure = cure;
-  finding.errno_value = error;
-  return finding;
+  return warning("kvm", kDevice, fmt::format("{}: {}", happened, kWithout), cure, error);
 }
 
 Finding not_opened(int error) {

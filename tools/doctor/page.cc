@@ -78,6 +78,11 @@ std::string Page::plain(std::string_view words) const {
   return out;
 }
 
+std::string Page::stem(bool last) const {
+  if (last) return "  ";
+  return style_.utf8 ? "│ " : "| ";
+}
+
 std::string Page::branch(bool last) const {
   if (style_.utf8) return last ? "└─" : "├─";
   return last ? "`-" : "|-";

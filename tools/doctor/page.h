@@ -33,6 +33,7 @@ class Page {
   std::string plain(std::string_view words) const;
   // "├─" and "└─", or "|-" and "`-".
   std::string branch(bool last) const;
+  std::string stem(bool last) const;  // what goes on below a branch: "│ ", or blanks
 
   const std::string& text() const { return text_; }
 

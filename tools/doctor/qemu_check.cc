@@ -17,15 +17,6 @@ namespace {
 
 using driver::QemuFeatures;
 
-Finding trouble(const char* id, const char* title, const std::string& fact,
-                const std::string& cure) {
-  Finding finding{id, title, fact};
-  finding.ok = false;
-  finding.needed = false;
-  finding.cure = cure;
-  return finding;
-}
-
 std::string transports(const QemuFeatures& qemu) {
   std::string names;
   const auto add = [&](bool has, const char* name) {
@@ -39,14 +30,14 @@ std::string transports(const QemuFeatures& qemu) {
 
 Finding describe_qemu(const std::string& program, const QemuFeatures& qemu) {
   if (!qemu.known) {
-    return trouble("qemu", "QEMU", program + " does not say in 5 s what it is",
+    return warning("qemu", "QEMU", program + " does not say in 5 s what it is",
                    "run it with -help and see");
   }
   const std::string fact =
       fmt::format("{}: version {}.{}, accelerators {}, -netdev {}", program, qemu.major, qemu.minor,
                   fmt::join(driver::qemu_accelerators(program), ", "), transports(qemu));
   if (qemu.stream || qemu.vde || qemu.vhost_user) return {"qemu", "QEMU", fact};
-  return trouble("qemu", "QEMU", fact + ": no way to plug into a LAN",
+  return warning("qemu", "QEMU", fact + ": no way to plug into a LAN",
                  "take QEMU 7.2 or later, or one built with VDE");
 }
 
@@ -62,25 +53,23 @@ Finding describe_vhost_user(const std::string& program, const QemuFeatures& qemu
   const char* otherwise = "guests plug in by stream or VDE, which copy more";
   const std::string better = "nothing, if that is fast enough";
   if (!qemu.vhost_user || !qemu.at_least(5, 0)) {
-    return trouble(id, id, fmt::format("this QEMU has none that fits: {}", otherwise), better);
+    return warning(id, id, fmt::format("this QEMU has none that fits: {}", otherwise), better);
   }
   if (!driver::qemu_has_object(program, "memory-backend-memfd")) {
-    return trouble(id, id,
+    return warning(id, id,
                    fmt::format("this QEMU lacks memory-backend-memfd, so a guest's memory cannot "
                                "be shared: {}",
                                otherwise),
                    better);
   }
   if (const int error = memfd_errno(); error != 0) {
-    Finding finding = trouble(id, id,
-                              fmt::format("memfd_create is refused here ({}): {}",
-                                          netstack::errno_text(error), otherwise),
-                              "allow memfd_create in the sandbox or seccomp filter");
-    finding.errno_value = error;
-    return finding;
+    return warning(id, id,
+                   fmt::format("memfd_create is refused here ({}): {}", netstack::errno_text(error),
+                               otherwise),
+                   "allow memfd_create in the sandbox or seccomp filter", error);
   }
   if (!kvm.ok) {
-    return trouble(id, id,
+    return warning(id, id,
                    "this QEMU and memory-backend-memfd are there; without KVM it dies when the "
                    "card's interrupts are to go through the kernel",
                    "let `lanyard run` or lanyard-qemu plug the card in, or write vectors=0 behind "
@@ -99,10 +88,10 @@ Findings check_qemu(const Finding& kvm) {
   const std::string program =
       driver::find_next_program(name, path != nullptr ? path : "/usr/bin:/bin", {});
   if (program.empty()) {
-    return {trouble("qemu", "QEMU",
+    return {warning("qemu", "QEMU",
                     fmt::format("no {} in PATH: `lanyard run` takes the path of another", name),
                     "install QEMU (Debian: qemu-system-x86 on PCs)"),
-            trouble("vhost-user", "vhost-user", "not looked at without QEMU", "")};
+            warning("vhost-user", "vhost-user", "not looked at without QEMU", "")};
   }
   const QemuFeatures qemu = driver::ask_qemu(program);
   return {describe_qemu(program, qemu), describe_vhost_user(program, qemu, kvm)};

@@ -12,28 +12,26 @@
 namespace tools {
 
 Finding check_tun() {
-  Finding finding{"tun", "/dev/net/tun", "opens"};
-  finding.needed = false;
-  const netstack::Fd tun(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  const char* id = "tun";
+  const char* title = "/dev/net/tun";
+  const netstack::Fd tun(::open(title, O_RDWR | O_CLOEXEC));
   const int error = tun ? 0 : errno;
-  finding.errno_value = error;
-  finding.ok = error == 0;
   if (error == 0) {
-    finding.fact += has_capability(CAP_NET_ADMIN)
-                        ? ", and this process may make taps"
-                        : "; making a tap also takes CAP_NET_ADMIN, which this process has not";
-    return finding;
+    return {id, title,
+            has_capability(CAP_NET_ADMIN)
+                ? "opens, and this process may make taps"
+                : "opens; making a tap also takes CAP_NET_ADMIN, which this process has not"};
   }
-  finding.fact = fmt::format(
-      "it does not open ({}): no taps, so neither `lanyard plug --tap` nor "
-      "QEMU's -netdev tap",
-      netstack::errno_text(error));
-  finding.cure = error == EACCES || error == EPERM
-                     ? "give this user the device; `lanyard plug --packet` and vde_plug2tap can do "
-                       "with a veth pair"
-                     : "load the module tun, or give a container the device; `lanyard plug "
-                       "--packet` and vde_plug2tap can do with a veth pair";
-  return finding;
+  const char* first = error == EACCES || error == EPERM
+                          ? "give this user the device"
+                          : "load the module tun, or give a container the device";
+  return warning(
+      id, title,
+      fmt::format("it does not open ({}): no taps, so neither `lanyard plug --tap` nor "
+                  "QEMU's -netdev tap",
+                  netstack::errno_text(error)),
+      fmt::format("{}; `lanyard plug --packet` and vde_plug2tap can do with a veth pair", first),
+      error);
 }
 
 }  // namespace tools

@@ -5,9 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+#include <optional>
 
 #include "netstack/base/error.h"
 #include "netstack/base/fd.h"
@@ -25,10 +28,32 @@ netstack::Error broken(const std::string& path, const std::string& happened) {
       EX_UNAVAILABLE, fmt::format("cannot ask {}: {}; see what the switch says", path, happened));
 }
 
-void send_all(int fd, std::string_view text, const std::string& path) {
+// By when the whole answer must be there; nothing: whenever.
+using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+
+Deadline deadline_in(int timeout_ms) {
+  if (timeout_ms < 0) return std::nullopt;
+  return std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+}
+
+void wait_for(int fd, short events, const Deadline& deadline, const std::string& path) {
+  using std::chrono::milliseconds;
+  pollfd ready{fd, events, 0};
+  int left_ms = -1;
+  if (deadline) {
+    const auto left = *deadline - std::chrono::steady_clock::now();
+    left_ms = std::max(0, static_cast<int>(std::chrono::ceil<milliseconds>(left).count()));
+  }
+  if (::poll(&ready, 1, left_ms) != 0 || !deadline) return;
+  throw netstack::Error(EX_TEMPFAIL,
+                        fmt::format("cannot ask {}: no answer came in time; see whether the "
+                                    "switch is stopped or hangs",
+                                    path));
+}
+
+void send_all(int fd, std::string_view text, const Deadline& deadline, const std::string& path) {
   while (!text.empty()) {
-    pollfd ready{fd, POLLOUT, 0};
-    ::poll(&ready, 1, -1);
+    wait_for(fd, POLLOUT, deadline, path);
     const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
     if (sent > 0) {
       text.remove_prefix(static_cast<size_t>(sent));
@@ -39,10 +64,10 @@ void send_all(int fd, std::string_view text, const std::string& path) {
 }
 
 // Some bytes; empty: the end.
-std::string_view receive_some(int fd, std::array<char, 16384>& buffer, const std::string& path) {
+std::string_view receive_some(int fd, std::array<char, 16384>& buffer, const Deadline& deadline,
+                              const std::string& path) {
   while (true) {
-    pollfd ready{fd, POLLIN, 0};
-    ::poll(&ready, 1, -1);
+    wait_for(fd, POLLIN, deadline, path);
     const ssize_t got = ::recv(fd, buffer.data(), buffer.size(), 0);
     if (got >= 0) return {buffer.data(), static_cast<size_t>(got)};
     if (errno != EAGAIN && errno != EINTR) throw broken(path, netstack::errno_text(errno));
@@ -67,18 +92,19 @@ int status_of(std::string_view head, const std::string& path) {
 
 ControlAnswer ask_control(const std::string& directory, const std::string& method,
                           const std::string& path, const std::string& body,
-                          const std::function<void(std::string_view)>& on_body) {
+                          const std::function<void(std::string_view)>& on_body, int timeout_ms) {
+  const Deadline deadline = deadline_in(timeout_ms);
   const std::string socket_path = directory + "/control";
   const netstack::Fd fd = netstack::connect_unix(socket_path);
   send_all(fd.get(),
            fmt::format("{} {} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", method, path, body.size(),
                        body),
-           socket_path);
+           deadline, socket_path);
   std::array<char, 16384> buffer;
   std::string head;
   size_t end = std::string::npos;
   while ((end = head.find(kHeadEnd)) == std::string::npos) {
-    const std::string_view part = receive_some(fd.get(), buffer, socket_path);
+    const std::string_view part = receive_some(fd.get(), buffer, deadline, socket_path);
     if (part.empty()) throw broken(socket_path, "it ended in the middle of its answer");
     head += part;
     if (head.size() > kHeadMax_size) status_of({}, socket_path);
@@ -89,11 +115,14 @@ ControlAnswer ask_control(const std::string& directory, const std::string& metho
       on_body(part);
     } else {
       answer.body += part;
+      if (deadline && answer.body.size() > kAnswerInTime_size) {
+        throw broken(socket_path, "its answer has no end");
+      }
     }
   };
   take(std::string_view(head).substr(end + kHeadEnd.size()));
-  for (auto part = receive_some(fd.get(), buffer, socket_path); !part.empty();
-       part = receive_some(fd.get(), buffer, socket_path)) {
+  for (auto part = receive_some(fd.get(), buffer, deadline, socket_path); !part.empty();
+       part = receive_some(fd.get(), buffer, deadline, socket_path)) {
     take(part);
   }
   return answer;

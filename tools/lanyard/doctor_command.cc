@@ -2,19 +2,27 @@
 
 #include <fmt/format.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "netstack/base/error.h"
 #include "netstack/gateway/cause_table.h"
 #include "tools/doctor/host_checks.h"
+#include "tools/doctor/lan_checks.h"
+#include "tools/doctor/lan_report.h"
 #include "tools/doctor/outlook.h"
 #include "tools/doctor/page.h"
 #include "tools/lanyard/cause_list.h"
+#include "tools/lanyard/control_client.h"
 
 namespace tools {
 namespace {
@@ -22,7 +30,11 @@ namespace {
 using netstack::IpAddress;
 using nlohmann::ordered_json;
 
-constexpr const char* kPurpose = "Look at this host and say what stands in a guest's way";
+constexpr const char* kPurpose =
+    "Look at this host, or at a LAN, and say what stands in a guest's way";
+
+constexpr double kWaitMax_s = 60;
+constexpr int kAnswerWait_ms = 5000;  // for each answer of a LAN
 
 constexpr const char* kDetails =
     "Without --to: routes of both IP versions (looked up for 8.8.8.8 and 2001:4860:4860::8888, to\n"
@@ -32,17 +44,23 @@ constexpr const char* kDetails =
     "s\n"
     "for its answer.\n"
     "With --to: the route to ADDRESS, ping sockets, and then one ICMP echo request to ADDRESS and\n"
-    "2 s for its reply.\n\n"
+    "2 s for its reply.\n"
+    "With --lan: the running LAN in DIR, as its control socket tells of it, looked at twice. "
+    "Nothing\n"
+    "is sent into the LAN.\n"
     "With --causes: nothing is examined; every cause that can be told apart is listed, as\n"
     "Markdown or JSON.\n\n"
     "Marks: ok, a warning (slower, or one feature less), a problem.\n"
-    "Exit status: 0 no problem, 1 a problem, 64 bad usage, 71 the kernel cannot be asked, 74 the\n"
-    "verdict cannot be written.";
+    "Exit status: 0 no problem, 1 a problem, 64 bad usage, 69 no LAN runs in DIR, 71 the kernel\n"
+    "cannot be asked, 74 the verdict cannot be written, 75 the LAN gives no answer within 5 s, 76\n"
+    "what answers is no LAN.";
 
 struct Options {
   std::optional<std::string> to;
   bool probe = false;
   bool causes = false;
+  std::string lan;
+  double wait_s = 1;
   bool json = false;
 };
 
@@ -119,6 +137,27 @@ int examine_host(const Options& options) {
   return std::max(worst(outlook.checks), worst(host)) == Mark::kProblem ? 1 : EX_OK;
 }
 
+int examine_lan(const Options& options) {
+  const AskLan ask = [&](const std::string& path) -> LanAnswer {
+    ControlAnswer answer = ask_control(options.lan, "GET", path, {}, {}, kAnswerWait_ms);
+    return {answer.status, std::move(answer.body)};
+  };
+  if (::access((options.lan + "/control").c_str(), F_OK) != 0 &&
+      ::access((options.lan + "/ctl").c_str(), F_OK) == 0) {
+    throw netstack::Error(EX_UNAVAILABLE,
+                          fmt::format("cannot examine {}: its switch has no control socket, as "
+                                      "vde_switch has none; make the LAN with `lanyard switch`",
+                                      options.lan));
+  }
+  LanVisit visit{look_at_lan(options.lan, ask), {}};
+  std::this_thread::sleep_for(std::chrono::duration<double>(options.wait_s));
+  visit.now = look_at_lan(options.lan, ask);
+  const Findings findings = check_lan(visit);
+  write_out(options.json ? lan_json(visit.now, findings)
+                         : lan_text(visit.now, findings, PageStyle::of_stdout()));
+  return worst(findings) == Mark::kProblem ? 1 : EX_OK;
+}
+
 }  // namespace
 
 void add_doctor_command(CLI::App& app, int& status) {
@@ -128,12 +167,30 @@ void add_doctor_command(CLI::App& app, int& status) {
   CLI::Option* to =
       doctor->add_option("--to", options->to, "Judge this IPv4 or IPv6 address instead");
   to->type_name("ADDRESS");
-  doctor->add_flag("--probe", options->probe, "Ask each nameserver one question")->excludes(to);
+  CLI::Option* probe =
+      doctor->add_flag("--probe", options->probe, "Ask each nameserver one question")->excludes(to);
+  CLI::Option* lan =
+      doctor->add_option("--lan", options->lan, "Look at the running LAN in this directory");
+  lan->type_name("DIR")->excludes(to)->excludes(probe);
+  doctor->add_option("--wait", options->wait_s, "Between the two looks at the LAN (default 1)")
+      ->type_name("SECONDS")
+      ->check([](const std::string& text) {
+        char* end = nullptr;
+        const double seconds = std::strtod(text.c_str(), &end);  // a NaN is in no range
+        const bool fits = *end == '\0' && seconds >= 0 && seconds <= kWaitMax_s;
+        return fits ? std::string()
+                    : fmt::format("\"{}\" is no number of seconds from 0 to {}", text, kWaitMax_s);
+      })
+      ->needs(lan);
   doctor->add_flag("--causes", options->causes, "List every cause that can be told apart")
-      ->excludes(to);
+      ->excludes(to)
+      ->excludes(probe)
+      ->excludes(lan);
   doctor->add_flag("--json", options->json, "One JSON object instead of text");
   doctor->callback([options, &status] {
-    status = options->causes ? list_causes(*options) : examine_host(*options);
+    status = options->causes        ? list_causes(*options)
+             : options->lan.empty() ? examine_host(*options)
+                                    : examine_lan(*options);
   });
 }
 

@@ -4,7 +4,8 @@
 
 namespace tools {
 
-// `lanyard doctor [--probe] [--to ADDRESS] [--json]`: looks at this host, or judges one address.
+// `lanyard doctor [--probe | --to ADDRESS | --lan DIR [--wait SECONDS]] [--json]`: looks at this
+// host, judges one address, or looks at a running LAN.
 // Sets `status` when it runs: 0 nothing is in the way, 1 something is. Throws Error out of
 // CLI::App::parse(): EX_USAGE for a bad address, EX_OSERR when the kernel cannot be asked. `status`
 // must outlive `app`.

@@ -8,6 +8,7 @@
 
 Everything raises lanyard.Error, whose text is one line: what was tried, what happened, what to do.
 """
+import contextlib
 import http.client
 import json
 import os
@@ -70,6 +71,30 @@ class Control:
 
     def stations(self):
         return self.request('GET', '/fdb')
+
+    def guests(self):
+        return self.request('GET', '/guests')
+
+    def doctor(self, program='lanyard'):
+        """What `lanyard doctor` sees in the LAN, as text."""
+        try:
+            done = subprocess.run([os.fspath(program), 'doctor', '--lan', self.directory], stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors='replace', check=False)
+        except OSError as error:
+            raise Error(f'cannot start {program}: {error.strerror}; install it or name another program') from error
+        return done.stdout
+
+    @contextlib.contextmanager
+    def explained(self, say=print, program='lanyard'):
+        """When the block fails, says what the doctor sees in the LAN, and fails as before."""
+        try:
+            yield self
+        except BaseException:
+            try:
+                say(self.doctor(program))
+            except Error as error:
+                say(str(error))
+            raise
 
     def metrics(self):
         return self.request('GET', '/metrics')

@@ -1,0 +1,37 @@
+// One move is a guest that was plugged in elsewhere. To and fro is two guests with one address, or
+// a loop, in which every frame comes back at another port.
+#include <fmt/format.h>
+
+#include "tools/doctor/lan_checks.h"
+
+namespace tools {
+
+namespace {
+constexpr uint64_t kMovesMin_count = 2;
+}  // namespace
+
+Findings check_macs(const LanSight& lan) {
+  const char* id = "macs";
+  const char* title = "MAC addresses";
+  const bool loop = lan.loop && lan.loop->engaged;
+  Findings findings;
+  for (const StationSight& station : lan.stations) {
+    if (loop || station.move_count < kMovesMin_count || station.moved_s > kRecent_s) continue;
+    findings.push_back(problem(
+        id, title,
+        fmt::format("{} speaks from port {} and from port {} by turns ({} moves, the last {:.0f} s "
+                    "ago)",
+                    station.mac, station.moved_from, station.port, station.move_count,
+                    station.moved_s),
+        "give each guest a MAC address of its own (-device …,mac=)"));
+    findings.back().cause = "duplicate-mac";
+    findings.back().address = station.mac;
+    findings.back().port = station.port;
+  }
+  if (!findings.empty()) return findings;
+  return {{id, title,
+           loop ? "not looked for: there is a loop, in which every address moves"
+                : fmt::format("{} stations stay where they are", lan.stations.size())}};
+}
+
+}  // namespace tools

@@ -1,0 +1,81 @@
+// A plug is dead when frames wait for it and it takes none between two looks. A guest that is
+// merely slow takes some. What a QEMU that is stopped, or a program that no longer reads, looks
+// like from here is the same, so the fact says what was seen and the cure names both.
+#include <fmt/format.h>
+
+#include "tools/doctor/lan_checks.h"
+
+namespace tools {
+
+namespace {
+
+constexpr const char* kId = "plugs";
+constexpr const char* kTitle = "plugs";
+
+Finding dead(Finding finding, const PortSight& port) {
+  finding.cause = "plug-dead";
+  finding.port = port.number;
+  return finding;
+}
+
+bool stands_still(const PortSight& before, const PortSight& now) {
+  return before.waiting_count() > 0 && now.waiting_count() > 0 &&
+         now.delivered_count() == before.delivered_count();
+}
+
+void judge(const LanVisit& visit, const PortSight& port, Findings& findings) {
+  const PortSight* before = visit.before.port(port.number);
+  if (!port.link_up) {
+    findings.push_back(
+        warning(kId, kTitle, fmt::format("the link of {} is set down", port.name()),
+                fmt::format("lanyard ctl {} link {} up", visit.now.directory, port.number)));
+    findings.back().port = port.number;
+    return;
+  }
+  for (const PlugSight& plug : port.plugs) {
+    if (plug.ready) continue;
+    findings.push_back(dead(
+        warning(kId, kTitle,
+                fmt::format("{} on port {}: the front end is connected, and the guest does not "
+                            "use its network card",
+                            plug.name, port.number),
+                "wait while the guest boots; then see whether it has virtio-net and its link is "
+                "up (ip link)"),
+        port));
+    return;
+  }
+  if (before != nullptr && stands_still(*before, port)) {
+    findings.push_back(
+        dead(problem(kId, kTitle,
+                     fmt::format("{} takes nothing: {} frames wait for it, and none was taken "
+                                 "between two looks",
+                                 port.name(), port.waiting_count()),
+                     "see whether its program is stopped or hangs, and whether the guest's link "
+                     "is up"),
+             port));
+  } else if (port.ingress_count == 0 && port.delivered_count() > 0) {
+    findings.push_back(
+        dead(warning(kId, kTitle,
+                     fmt::format("{} has never sent a frame, though {} went to it", port.name(),
+                                 port.delivered_count()),
+                     "see whether the guest's driver is up, if it is a guest and no listener"),
+             port));
+  }
+}
+
+}  // namespace
+
+Findings check_plugs(const LanVisit& visit) {
+  Findings findings;
+  size_t plug_count = 0;
+  for (const PortSight& port : visit.now.ports) {
+    const bool is_gateway = visit.now.gateway && port.number == visit.now.gateway->port;
+    if (port.plugs.empty() || is_gateway) continue;
+    plug_count += port.plugs.size();
+    judge(visit, port, findings);
+  }
+  if (!findings.empty()) return findings;
+  return {{kId, kTitle, fmt::format("{} besides the gateway, all alive", plug_count)}};
+}
+
+}  // namespace tools

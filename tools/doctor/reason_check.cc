@@ -1,0 +1,45 @@
+// What the gateway told guests of late: each is a warning, since many a test wants it so.
+#include <fmt/format.h>
+
+#include "tools/doctor/lan_checks.h"
+
+namespace tools {
+
+namespace {
+
+constexpr const char* kId = "reasons";
+constexpr const char* kTitle = "unreachable";
+constexpr size_t kShown_count = 10;  // the last ones
+
+Finding describe(const ReasonSight& reason) {
+  const std::string port = reason.port == 0 ? "" : fmt::format(" port {}", reason.port);
+  Finding finding = warning(
+      kId, kTitle,
+      fmt::format("{} → {}{} {}, {} times, last {:.0f} s ago: {}", reason.guest, reason.address,
+                  port, reason.protocol, reason.count, reason.ago_s, reason.fact),
+      reason.cure.empty() ? "see `lanyard doctor --causes`" : reason.cure);
+  finding.cause = reason.cause;
+  finding.guest_told = reason.told;
+  return finding;
+}
+
+}  // namespace
+
+Findings check_reasons(const LanSight& lan) {
+  if (!lan.reasons) return {{kId, kTitle, "not looked for: no gateway tells of reasons"}};
+  Findings findings;
+  size_t older = 0;
+  for (auto at = lan.reasons->rbegin(); at != lan.reasons->rend(); ++at) {
+    if (at->ago_s > kRecent_s) continue;
+    if (findings.size() < kShown_count) {
+      findings.push_back(describe(*at));
+    } else {
+      ++older;
+    }
+  }
+  if (older > 0) findings.back().fact += fmt::format(" (and {} before)", older);
+  if (!findings.empty()) return findings;
+  return {{kId, kTitle, "guests were told of nothing out of reach"}};
+}
+
+}  // namespace tools
