@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-
 namespace netstack {
 
 std::string to_string(const Mac& mac) {

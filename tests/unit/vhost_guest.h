@@ -51,8 +51,10 @@ class Host final : public PortHost {
 
 // One guest on a port: memory, rings and an agreement on features.
 struct Guest {
-  explicit Guest(uint64_t features, uint16_t pair_count = 1, uint16_t ring_count = 64)
-      : host(loop), out("out") {
+  // `chosen`: the clock to go by; null: the system's.
+  explicit Guest(uint64_t features, uint16_t pair_count = 1, uint16_t ring_count = 64,
+                 Clock* chosen = nullptr)
+      : loop(chosen != nullptr ? *chosen : system_clock), host(loop), out("out") {
     packed = (features & kFeatureRingPacked) != 0;
     host.owned = std::make_unique<VhostUserPort>(loop, host, poller, std::move(front.back_end),
                                                  "vhost-user 1");
@@ -139,8 +141,8 @@ struct Guest {
     return got;
   }
 
-  SystemClock clock;
-  Loop loop{clock};
+  SystemClock system_clock;
+  Loop loop;
   VhostUserPoller poller{loop};
   Wire wire;
   Host host;
