@@ -46,12 +46,12 @@ void EgressBook::add_packets(const Flow& flow, const FlowCount& out) {
 }
 
 void EgressBook::add_question(const std::string& name, const Mac& guest, FlowState outcome,
-                              std::string_view rule) {
+                              std::optional<Cause> cause, std::string_view rule) {
   Row* found = row({.place = name, .port = 0, .protocol = Protocol::kUdp, .question = true});
   if (found == nullptr) return;
   ++found->flows_count;
   ++found->outcomes[static_cast<size_t>(outcome)];
-  if (outcome == FlowState::kDenied) ++found->causes[Cause::kPolicyDenied];
+  if (cause) ++found->causes[*cause];
   found->named = true;
   note(found->guests, guest);
   if (!rule.empty()) found->rule = rule;

@@ -3,8 +3,10 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
 
 #include "netstack/gateway/flow.h"
@@ -47,7 +49,7 @@ class EgressBook {
   // A question for `name` that went to nameservers: kClosed (there was an answer, whichever),
   // kUnreachable; or kDenied.
   void add_question(const std::string& name, const Mac& guest, FlowState outcome,
-                    std::string_view rule = {});
+                    std::optional<Cause> cause = {}, std::string_view rule = {});
 
   const Rows& rows() const { return rows_; }
   uint64_t unlisted_count() const { return unlisted_count_; }  // flows and questions without a row

@@ -72,8 +72,12 @@ struct Flow {
   bool ended_out = false;
   bool ended_in = false;
 
-  // What to call it: an error that came before any answer counts.
-  FlowState outcome() const { return state == FlowState::kOpening && failure ? *failure : state; }
+  // What to call it: an error that came before any answer counts, and so do both ends' FINs.
+  FlowState outcome() const {
+    if (state == FlowState::kOpening && failure) return *failure;
+    const bool over = state == FlowState::kEstablished && ended_out && ended_in;
+    return over ? FlowState::kClosed : state;
+  }
   bool live() const { return state == FlowState::kOpening || state == FlowState::kEstablished; }
 };
 

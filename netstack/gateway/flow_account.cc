@@ -207,16 +207,16 @@ void FlowAccount::deny(const Opening& opening, const FlowPacket& packet, Cause c
 }
 
 void FlowAccount::deny_question(const FlowKey& key, const Mac& mac, const std::string& name,
-                                std::string rule) {
+                                Cause cause, std::string rule) {
   ++counters_.questions_denied;
-  book_.add_question(name, mac, FlowState::kDenied, rule);
+  book_.add_question(name, mac, FlowState::kDenied, cause, rule);
   if (!on_end_) return;
   Flow question;
   question.key = key;
   question.guest_mac = mac;
   question.question = true;
   question.state = FlowState::kDenied;
-  question.cause = Cause::kPolicyDenied;
+  question.cause = cause;
   question.name = name;
   question.rule = std::move(rule);
   question.opened_wall_ns = loop_.clock().wall_ns();

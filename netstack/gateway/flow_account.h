@@ -85,7 +85,8 @@ class FlowAccount {
   void end(Flow& flow, FlowState state, std::optional<Cause> cause = {}, std::string rule = {});
   // A packet that is not let through: its flow is on record as denied.
   void deny(const Opening& opening, const FlowPacket& packet, Cause cause, std::string rule);
-  void deny_question(const FlowKey& key, const Mac& mac, const std::string& name, std::string rule);
+  void deny_question(const FlowKey& key, const Mac& mac, const std::string& name, Cause cause,
+                     std::string rule);
   void answered_question(const std::string& name, const Mac& mac, bool answered);
 
   void for_each_live(const std::function<void(Flow&)>& visit);

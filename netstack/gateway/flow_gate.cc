@@ -321,7 +321,7 @@ bool Gateway::may_ask(const DnsClient& client, const std::string& name) {
                         .guest_port = client.port,
                         .peer_port = kPortDns,
                         .protocol = protocol},
-                       asker(client), name, verdict.by());
+                       asker(client), name, cause_of(verdict), verdict.by());
   reasons_.tell(
       client.guest, target,
       denial(verdict, fmt::format("the question for {}", name), fmt::format("dns:{}", name)),

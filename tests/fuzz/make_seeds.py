@@ -491,6 +491,18 @@ def options_seeds():
     yield "lists", command(",", "a,,b", "=x", "nofoo,foo=off,", "type=user,type=vde,,", "a=b=c,d")
 
 
+# --- policy ---------------------------------------------------------------------------------------
+
+def policy_seeds():
+    yield "all", b"any\n!any\ntcp:any\nudp:any:53\nicmp:any\ndns:any\nany:1-65535\n!dns:any"
+    yield "networks", b"10.0.0.0/8\n!10.1.0.0/16\n0.0.0.0/0\n::/0\n2001:db8::/32\n192.0.2.1\n255.255.255.255/32"
+    yield "names", b"example.org\n*.example.org\n!www.example.org:443\n*.org\ndns:*.example\nExample.ORG.\n_x.a-b.c1"
+    yield "brackets", b"tcp:[2001:db8::1]:443\n[2001:db8::]/32\nudp:[2001:db8::/32]:1-2\n[::1]\n[::]/0:80"
+    yield "wrong", b"tcp:\n10.0.0.1/8\n10.0.0.0/33\n[::1\n[10.0.0.1]\na..b\n*.\na.*.b\n1.2.3\nx:0\nx:9-8\nicmp:x:7\ndns:1.2.3.4\n\n!"
+    yield "covered", b"10.0.0.0/8\n!tcp:10.1.0.0/16:80\n*.a\n!*.b.a\n!c.a\nany:80-90\n!udp:any:81-89"
+    yield "long", b"a" * 64 + b"\n" + b".".join([b"b" * 63] * 4) + b"\n" + b".".join([b"c"] * 127)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -499,7 +511,8 @@ def main():
                         "capture": capture_seeds, "messages": messages_seeds,
                         "names": names_seeds, "nameserver": nameserver_seeds,
                         "fragments": fragments_seeds, "vhost": vhost_seeds,
-                        "options": options_seeds}.items():
+                        "options": options_seeds,
+                        "policy": policy_seeds}.items():
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         for title, data in seeds():

@@ -302,7 +302,8 @@ TEST_CASE("the report groups by name, port and protocol, and leaves the inside o
   add(Book::key(4, Protocol::kUdp, "10.0.2.2"), "", true, false);
   add(Book::key(5, Protocol::kUdp, "10.0.2.3"), "", false, true);
   book.account.answered_question("example.org", Book::guest(1), true);
-  book.account.deny_question(Book::key(9), Book::guest(1), "ads.example", "rule 1 (deny x)");
+  book.account.deny_question(Book::key(9), Book::guest(1), "ads.example", Cause::kPolicyDenied,
+                             "rule 1 (deny x)");
   const EgressBook report = book.account.report();
   REQUIRE(report.rows().size() == 4);
   const auto& named = report.rows().at({"example.org", 443, Protocol::kUdp, false});

@@ -1,8 +1,10 @@
 #include "tools/control/control_socket.h"
 
+#include "tools/control/flow_routes.h"
 #include "tools/control/guest_routes.h"
 #include "tools/control/lan_routes.h"
 #include "tools/control/lease_routes.h"
+#include "tools/control/policy_routes.h"
 #include "tools/control/reason_routes.h"
 
 namespace tools {
@@ -10,6 +12,8 @@ namespace tools {
 void add_all_routes(Router& router, ControlledLan& target) {
   add_lan_routes(router, target);
   add_lease_routes(router, target);
+  add_flow_routes(router, target);
+  add_policy_routes(router, target);
   add_reason_routes(router, target);
   add_guest_routes(router, target);
 }
@@ -17,6 +21,7 @@ void add_all_routes(Router& router, ControlledLan& target) {
 void publish_all_events(ControlledLan& target, EventStream& events) {
   publish_lan_events(target, events);
   publish_lease_events(target, events);
+  publish_flow_events(target, events);
   publish_reason_events(target, events);
 }
 
@@ -24,6 +29,7 @@ void forget_all_events(ControlledLan& target) {
   target.lan.ports().watch({});
   if (target.gateway == nullptr) return;
   target.gateway->names().watch_leases({});
+  target.gateway->flows().watch({});
   target.gateway->reasons().observe({});
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <iterator>
 
+#include "tools/control/flow_routes.h"
 #include "tools/control/lan_routes.h"
 
 namespace tools {
@@ -92,7 +93,7 @@ std::string lan_metrics(const ControlledLan& target) {
                   times);
     }
   }
-  return page.take();
+  return page.take() + flow_metrics(*target.gateway);
 }
 
 }  // namespace tools

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "tools/control/text_table.h"
 #include "tools/lanyard/control_client.h"
 
 namespace tools {
@@ -46,23 +47,6 @@ std::string ask(const CtlOptions& options, const std::string& method, const std:
                       : fmt::format("cannot {} {}: HTTP status {}", method, path, answer.status));
 }
 
-// Rows of text in columns as wide as their widest cell.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t at = 0; at < row.size(); ++at) widths[at] = std::max(widths[at], row[at].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line;
-    for (size_t at = 0; at < row.size(); ++at) line += fmt::format("{:<{}}  ", row[at], widths[at]);
-    line.erase(line.find_last_not_of(' ') + 1);
-    text += line + '\n';
-  }
-  return text;
-}
-
 std::string ports_table(const json& ports) {
   std::vector<std::vector<std::string>> rows{
       {"PORT", "LINK", "FRAMES IN", "OUT", "DROPPED", "PLUGS"}};
@@ -83,7 +67,7 @@ std::string ports_table(const json& ports) {
                     std::to_string(counters["egress_frames"].get<uint64_t>()),
                     std::to_string(dropped) + reasons, plugs});
   }
-  return table(rows);
+  return text_table(rows);
 }
 
 std::string stations_table(const json& stations) {
@@ -94,7 +78,7 @@ std::string stations_table(const json& stations) {
                     std::to_string(station["port"].get<unsigned>()),
                     fmt::format("{:.0f} s", station["age_s"].get<double>())});
   }
-  return table(rows);
+  return text_table(rows);
 }
 
 using Show = std::string (*)(const json&);

@@ -183,7 +183,9 @@ void GuestDoor::open() {
 
 std::unique_ptr<GuestDoor> wire(PluggedGuest& guest, Lan& lan, netstack::Log& log) {
   if (!guest.ours) return nullptr;
-  lan.add(std::make_unique<netstack::Gateway>(lan.loop(), guest.gateway, log));
+  auto gateway = std::make_unique<netstack::Gateway>(lan.loop(), guest.gateway, log);
+  guest.running = gateway.get();
+  lan.add(std::move(gateway));
   if (guest.transport == Transport::kVhostUser) {
     return std::make_unique<GuestDoor>(lan, log, std::move(guest.ours), private_fast_path());
   }

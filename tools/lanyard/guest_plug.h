@@ -8,6 +8,7 @@
 #include "driver/transport_choice.h"
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
+#include "netstack/gateway/gateway.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/port/watched_fd.h"
 #include "tools/lan/lan.h"
@@ -30,6 +31,7 @@ struct PluggedGuest {
   driver::Transport transport = driver::Transport::kStream;
   netstack::Fd ours;                // as a PrivatePlug's; empty: joined, or nothing is plugged in
   netstack::GatewayConfig gateway;  // with what the guest's own network asked for
+  netstack::Gateway* running = nullptr;  // once wire() has made it; the LAN's
 };
 
 // Plugs the QEMU command in: its own user network if it has one that the gateway can stand in for,

@@ -8,8 +8,11 @@ namespace tools {
 
 namespace {
 
-Sandbox lock(const LockOptions& options, const SandboxPlan& plan, netstack::Log& log) {
+Sandbox lock(const LockOptions& options, SandboxPlan plan, netstack::Log& log) {
   if (options.off || !sandbox_is_wanted()) return {};
+  for (const std::string& path : options.output_directories) {
+    plan.files.push_back({path, FileUse::kMakeFiles});
+  }
   Sandbox sandbox = lock_in(plan);
   for (const std::string& gap : sandbox.gaps) log.line(gap);
   return sandbox;

@@ -14,6 +14,7 @@ namespace tools {
 struct LockOptions {
   bool off = false;
   std::vector<std::string> capture_directories;
+  std::vector<std::string> output_directories;  // where files are written at the end
 
   void add_to(CLI::App& app);
   void add_capture_directories_to(CLI::App& app);

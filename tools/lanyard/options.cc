@@ -16,6 +16,7 @@ void LanOptions::add_to(CLI::App& app) {
       ->type_name("SPEC");
   add_names_to(app);
   add_policy_to(app);
+  egress.add_to(app);
   app.add_option(
          "--capture", capture,
          "Write every frame to this file, whole, as it enters the switch: *.pcapng has the "
@@ -112,6 +113,8 @@ std::string LanOptions::gateway_options() const {
         action == Action::kAllow ? "--allow" : "--deny");
   }
   add(restricted, "--restrict");
+  add(!egress.report.empty(), "--egress-report");
+  add(!egress.learned.empty(), "--learn");
   return given;
 }
 
@@ -132,6 +135,7 @@ netstack::GatewayConfig LanOptions::gateway() const {
   for (const auto& text : zones) names.zones.push_back(netstack::DnsZone::parse(text));
   if (!mtu.empty()) names.mtu = NamesConfig::parse_mtu(mtu);
   config.policy = policy_of(*this);
+  egress.check_writable();
   config.check_names();
   return config;
 }

@@ -8,6 +8,7 @@
 #include "netstack/capture/capture.h"
 #include "netstack/gateway/gateway_config.h"
 #include "tools/lan/lan.h"
+#include "tools/lanyard/egress_files.h"
 
 namespace tools {
 
@@ -29,6 +30,7 @@ struct LanOptions {
   std::string mtu;
   std::vector<PolicyOption> policy;  // in the order given
   bool restricted = false;
+  EgressFiles egress;
   std::string capture;
 
   void add_to(CLI::App& app);

@@ -63,6 +63,18 @@ int show_guest(const RunOptions& options, const std::vector<std::string>& guest_
   return EX_OK;
 }
 
+// The exit status: the guest's own, unless it was well and the files are not.
+int write_egress(const RunOptions& options, netstack::Gateway& gateway, int status,
+                 netstack::Log& log) {
+  try {
+    options.lan.egress.write(gateway.flows());
+  } catch (const netstack::Error& error) {
+    log.line(error.what());
+    return status == EX_OK ? error.exit_code() : status;
+  }
+  return status;
+}
+
 int run_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
   netstack::FdLog log(STDERR_FILENO, "lanyard");
   netstack::SystemClock clock;
@@ -81,6 +93,11 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   PluggedGuest plugged = plug_guest_in(guest_command, plug_options(options), log);
   plugged.command.output_to_stderr = options.lan.captures_to_stdout();
   const auto door = wire(plugged, lan, log);
+  if (options.lan.egress.any() && plugged.running == nullptr) {
+    throw netstack::Error(EX_USAGE,
+                          "cannot use --egress-report, --learn: the guest's network is its own and "
+                          "not this LAN's; leave its -netdev out");
+  }
   // Last, so that a command that cannot be run leaves no empty file.
   netstack::Capture* capture = options.lan.open_capture(lan, log);
   int status = EX_OK;
@@ -88,7 +105,9 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
     status = exit_status;
     loop.stop();
   });
-  lock_run(options.lock, log);
+  LockOptions lock = options.lock;
+  lock.output_directories = options.lan.egress.directories();
+  lock_run(lock, log);
   if (capture != nullptr) capture->start_writer();
   if (!wanted) guest->end();
   const uint64_t began_ns = clock.monotonic_ns();
@@ -100,6 +119,7 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
                     "above this line",
                     guest_command.front(), status));
   }
+  if (plugged.running != nullptr) status = write_egress(options, *plugged.running, status, log);
   return status;
 }
 

@@ -52,11 +52,14 @@ int run_switch(const SwitchOptions& options) {
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
     control.open(directory.file("control"), options.lan.capture);
   });
-  const Sandbox sandbox = lock_switch(options.lock, lan, options.nat, options.vhost_user, log);
+  LockOptions lock = options.lock;
+  lock.output_directories = options.lan.egress.directories();
+  const Sandbox sandbox = lock_switch(lock, lan, options.nat, options.vhost_user, log);
   control.lets_capture_to([&](const std::string& path) { return sandbox.lets_make(path); });
   if (capture != nullptr) capture->start_writer();
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();
+  if (gateway != nullptr) options.lan.egress.write(gateway->flows());
   return EX_OK;
 }
 

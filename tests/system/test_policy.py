@@ -1,0 +1,287 @@
+"""Where guests may go: rules by network, port and name, what a guest is told, the report of what was
+reached for, the rules learned from it, `--restrict`, and rules that change while a LAN runs."""
+
+import contextlib
+import ipaddress
+import json
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+import lan_harness
+from lan_harness import LANYARD, LanTest, wait_for, web_server
+from name_server import NameServer
+from vde_harness import Plug
+
+sys.path.insert(0, str(lan_harness.SOURCE_DIR / "tools" / "python"))
+import lanyard  # noqa: E402
+
+SERVED = "192.0.2.1"    # on lo, where everything answers
+UNSERVED = "192.0.2.2"  # on lo as well, where nothing listens
+NAMES = {"files.example": [SERVED], "other.example": [SERVED], "only.example": ["192.0.2.77"]}
+GUEST_MAC = bytes.fromhex("525400000001")
+GATEWAY_MAC = bytes.fromhex("52550a000202")
+PROHIBITED = (3, 13)    # ICMP type and code
+SYN, RST, PSH, ACK = 2, 4, 8, 16
+
+
+# --- a guest by hand ------------------------------------------------------------------------------
+def checksum(data):
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return 0xffff ^ total
+
+
+def ipv4(protocol, payload, source, destination):
+    ends = ipaddress.ip_address(source).packed + ipaddress.ip_address(destination).packed
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 1, 0, 64, protocol, 0)
+    return head[:10] + struct.pack("!H", checksum(head + ends)) + ends + payload
+
+
+class HandGuest:
+    """A guest of a LAN whose packets are the test's."""
+
+    def __init__(self, test, directory, number=1):
+        self.mac = GUEST_MAC[:5] + bytes([number])
+        self.address = f"10.0.2.{14 + number}"
+        self.plug = Plug(directory)
+        test.addCleanup(self.plug.close)
+        arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + self.mac + \
+            ipaddress.ip_address(self.address).packed + bytes(6) + ipaddress.ip_address("10.0.2.2").packed
+        self.plug.send((b"\xff" * 6 + self.mac + b"\x08\x06" + arp).ljust(60, b"\0"))
+        self.receive(lambda frame: frame[12:14] == b"\x08\x06")
+
+    def _send(self, protocol, payload, destination):
+        packet = ipv4(protocol, payload, self.address, destination)
+        self.plug.send((GATEWAY_MAC + self.mac + b"\x08\x00" + packet).ljust(60, b"\0"))
+
+    def send_tcp(self, destination, port, flags, seq, ack=0, data=b"", source_port=1000):
+        head = struct.pack("!HHIIBBHHH", source_port, port, seq, ack, 0x50, flags, 8192, 0, 0) + data
+        pseudo = ipaddress.ip_address(self.address).packed + ipaddress.ip_address(destination).packed + \
+            struct.pack("!BBH", 0, 6, len(head))
+        self._send(6, head[:16] + struct.pack("!H", checksum(pseudo + head)) + head[18:], destination)
+
+    def send_udp(self, destination, port, source_port):
+        self._send(17, struct.pack("!HHHH", source_port, port, 9, 0) + b"x", destination)
+
+    def receive(self, wanted):
+        """The next frame for which wanted(frame) is true."""
+        for _ in range(1000):
+            frame = self.plug.receive()
+            if wanted(frame):
+                return frame
+        raise AssertionError("a thousand frames, and not that one")
+
+    def receive_tcp(self):
+        """(flags, seq, ack) of the next segment."""
+        frame = self.receive(lambda frame: frame[12:14] == b"\x08\x00" and frame[23] == 6)
+        seq, ack, _, flags = struct.unpack_from("!IIBB", frame, 38)
+        return flags, seq, ack
+
+    def receive_error(self):
+        """(type, code) of the next ICMP message."""
+        frame = self.receive(lambda frame: frame[12:14] == b"\x08\x00" and frame[23] == 1)
+        return frame[34], frame[35]
+
+
+# --- tests ------------------------------------------------------------------------------------------
+class Policy(LanTest):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        lan_harness.use_resolv_conf("nameserver 127.0.0.1\n")
+        for address in (SERVED, UNSERVED):
+            subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", "lo"], check=True)
+
+    def setUp(self):
+        super().setUp()
+        self.names = NameServer(NAMES)
+        self.addCleanup(self.names.close)
+
+    def served(self):
+        """A web server's port on SERVED, with a file `words`."""
+        (self.folder / "words").write_text("far words\n")
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        return stack.enter_context(web_server(self.folder, SERVED))
+
+    def start_switch(self, *options):
+        """A LAN with a gateway, its control, and a guest by hand."""
+        lan = lanyard.Lan(str(self.folder / "lan"), program=LANYARD, nat=True, options=list(options))
+        self.addCleanup(lan.stop)
+        return lan, HandGuest(self, lan.directory)
+
+    def test_what_was_reached_for_becomes_rules_that_suffice(self):
+        port = self.served()
+        web = f"wget -q -O - http://files.example:{port}/words"
+        commands = [web, f"nc -w 5 {UNSERVED} 8081 </dev/null", "nslookup only.example"]
+        rules, report = self.folder / "rules", self.folder / "report.json"
+        guest = self.start_guest("first", commands, ["--learn", rules, "--egress-report", report])
+        for command, status in zip(guest.finish().commands, (0, 1, 0)):
+            self.assert_command(command, status=status)
+
+        places = {(p["protocol"], p["place"], p["port"]): p for p in json.loads(report.read_text())["places"]}
+        page = places["tcp", "files.example", port]
+        self.assertEqual(page["addresses"], [SERVED])
+        self.assertEqual(page["outcomes"], {"closed": 1})
+        self.assertGreater(page["bytes_in"], 100)
+        self.assertEqual(places["tcp", UNSERVED, 8081]["outcomes"], {"refused": 1})
+        self.assertIn(("dns", "only.example", None), places)
+        text = rules.read_text()
+        for rule in (f"tcp:files.example:{port}  # 1 closed", f"tcp:{UNSERVED}:8081  # 1 refused", "dns:only.example "):
+            self.assertIn("\n" + rule, text)
+
+        table = self.folder / "report"
+        more = [f"wget -q -O - http://other.example:{port}/words; nslookup other.example",
+                f"ping -c 1 -W 5 {SERVED}", f"nc -w 5 {UNSERVED} 8082 </dev/null"]
+        guest = self.start_guest("second", more + commands, ["--allow", f"@{rules}", "--egress-report", table])
+        other, ping, closed, page, refused, name = guest.finish().commands
+        self.assertIn("other.example", other.output)
+        self.assertNotIn("far words", other.output)
+        self.assert_command(ping, status=1)
+        self.assertIn("Packet filtered", ping.output)
+        self.assert_command(closed, status=1)
+        self.assertNotIn("refused", closed.output)
+        self.assert_command(page)
+        self.assertIn("far words", page.output)
+        self.assert_command(refused, status=1)
+        self.assertIn("refused", refused.output)
+        self.assert_command(name)
+        self.assertIn(f"denied by this LAN's policy: no rule allows other.example ({SERVED})", guest.stderr())
+        self.assertIn(f"Try: --allow tcp:other.example:{port}.", guest.stderr())
+        self.assertRegex(table.read_text(), rf"(?m)^tcp +other\.example +{port} +\d+ +\d+ +0 +\d denied +policy-denied by no rule$")
+        self.assertRegex(table.read_text(), rf"(?m)^tcp +files\.example +{port} .* 1 closed$")
+        self.assert_nothing_left()
+
+    def test_restrict_leaves_the_forward_alone(self):
+        """By our option and by QEMU's: no router, no DNS, nothing out, the forward in."""
+        port = self.served()
+        for number, (options, words) in enumerate((
+                (["--restrict", "--hostfwd", "tcp:127.0.0.1:4022-:22"], []),
+                ([], ["-netdev", "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:4022-:22",
+                      "-device", "virtio-net-pci,netdev=n"]))):
+            with self.subTest(number):
+                guest = self.start_guest(
+                    f"guest{number}", ["ip route; cat /etc/resolv.conf",
+                                       f"ip route add default via 10.0.2.2; nc -w 5 {SERVED} {port} </dev/null",
+                                       "ping -c 1 -W 5 10.0.2.2", "nslookup files.example 10.0.2.3",
+                                       "echo from inside | nc -l -p 22"],
+                    options, qemu_options=words)
+                said = []
+                wait_for(lambda: self.call(4022, said) or not guest.running(), "the guest behind the forward", 100)
+                routes, out, gateway, name, inward = guest.finish().commands
+                self.assertEqual(said, [b"from inside\n"])
+                self.assertNotIn("default", routes.output)
+                self.assertNotIn("nameserver", routes.output)
+                self.assert_command(out, status=1)
+                self.assert_command(gateway)
+                self.assert_command(name, status=1)
+                self.assertIn("REFUSED", name.output)
+                self.assert_command(inward)
+                self.assertIn("--restrict keeps the guests to their LAN", guest.stderr())
+        self.assertNotIn("files.example", {name for name, _ in self.names.queries})
+
+    @staticmethod
+    def call(port, said):
+        """Connects and keeps what is said; true once something was."""
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 2) as client:
+            client.settimeout(2)
+            data = client.recv(100)
+            if data:
+                said.append(data)
+        return bool(said)
+
+    def test_rules_change_while_it_runs(self):
+        with socket.create_server((SERVED, 0)) as server:
+            port = server.getsockname()[1]
+            lan, guest = self.start_switch()
+            guest.send_tcp(SERVED, port, SYN, 100)
+            flags, seq, _ = guest.receive_tcp()
+            self.assertEqual(flags, SYN | ACK)
+            guest.send_tcp(SERVED, port, PSH | ACK, 101, seq + 1, b"abc")
+            with server.accept()[0] as client:
+                client.settimeout(20)
+                self.assertEqual(client.recv(10), b"abc")
+                flow = lan.request("GET", "/flows")["flows"][0]
+                self.assertEqual((flow["address"], flow["port"], flow["state"]), (SERVED, port, "established"))
+                rule = {"action": "deny", "match": f"tcp:{SERVED}:{port}"}
+                self.assertEqual(lan.request("POST", "/policy/rules", rule)["id"], 1)
+                while True:
+                    flags, seq_of_reset, _ = guest.receive_tcp()
+                    if flags & RST:
+                        break
+                self.assertEqual(seq_of_reset, seq + 1)
+                with contextlib.suppress(ConnectionResetError):
+                    self.assertEqual(client.recv(10), b"")
+            event = lan.wait_for_event("flow-denied")
+            self.assertEqual(event["rule"], f"rule 1 (deny tcp:{SERVED}:{port})")
+            guest.send_tcp(SERVED, port, SYN, 100, source_port=1001)
+            self.assertEqual(guest.receive_error(), PROHIBITED)
+            self.assertEqual(lan.request("DELETE", "/policy/rules/1")["rules"], [])
+            with self.assertRaisesRegex(lanyard.Error, "there is no rule 1"):
+                lan.request("DELETE", "/policy/rules/1")
+            guest.send_tcp(SERVED, port, SYN, 100, source_port=1002)
+            self.assertEqual(guest.receive_tcp()[0], SYN | ACK)
+            places = lan.request("GET", "/egress")["places"]
+            self.assertEqual([place["reasons"] for place in places], [{"policy-denied": 2}])
+
+    def test_a_guest_that_opens_flows_for_ever_meets_its_share(self):
+        """With few descriptors for the gateway. Others go on, and nothing is lost for them."""
+        directory, switch = self.start_lan("--nat", prefix=["sh", "-c", 'ulimit -n 400; exec "$@"', "sh"])
+        control = lanyard.Control(directory)
+        hostile, other = HandGuest(self, directory), HandGuest(self, directory, 2)
+        with socket.create_server((SERVED, 0)) as server, \
+                socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sink:
+            port = server.getsockname()[1]
+            sink.bind((SERVED, 0))
+            other.send_tcp(SERVED, port, SYN, 100)
+            flags, seq, _ = other.receive_tcp()
+            self.assertEqual(flags, SYN | ACK)
+            other.send_tcp(SERVED, port, ACK, 101, seq + 1)
+            for source_port in range(2000, 2400):  # each would hold a socket of the host's
+                hostile.send_udp(SERVED, sink.getsockname()[1], source_port)
+                time.sleep(0.001)
+            self.assertEqual(hostile.receive_error(), PROHIBITED)
+            answer = control.request("GET", "/flows")
+            self.assertLessEqual(answer["live"], answer["limit"] * 3 // 4 + 1)
+            self.assertIn("too many flows: the guest has its share", switch.stderr())
+            self.assertIn("lanyard_flows_over_limit_total", control.metrics())
+            with server.accept()[0] as client:
+                other.send_tcp(SERVED, port, PSH | ACK, 101, seq + 1, b"still here")
+                client.settimeout(20)
+                self.assertEqual(client.recv(100), b"still here")
+            other.send_tcp(SERVED, port, SYN, 100, source_port=1001)
+            while True:
+                flags, _, ack = other.receive_tcp()
+                if flags == SYN | ACK and ack == 101:
+                    break
+        self.assertTrue(switch.running())
+
+    def test_files_that_cannot_be_written(self):
+        done = subprocess.run([LANYARD, "switch", self.folder / "lan", "--nat", "--learn",
+                               self.folder / "absent" / "x"], capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 73)
+        self.assertRegex(done.stderr, r"^lanyard: cannot write .*/absent/x: No such file or directory; [^\n]*\n$")
+        lan = lanyard.Lan(str(self.folder / "lan"), program=LANYARD, nat=True,
+                          options=["--egress-report", "/dev/full", "--learn", str(self.folder / "rules")])
+        self.assertEqual(lan.stop(), 73)
+        self.assertTrue((self.folder / "rules").read_text().startswith("# "))
+
+    def test_rules_that_are_none(self):
+        for options, why in ((["--nat", "--allow", "tcp:example.org:https"], "neither a port nor a range"),
+                             (["--nat", "--deny", "10.0.0.1/8"], "bits behind the prefix"),
+                             (["--nat", "--allow", "@/absent"], "No such file"),
+                             (["--deny", "any"], "add --nat")):
+            done = subprocess.run([LANYARD, "switch", self.folder / "lan", *options], capture_output=True,
+                                  text=True, timeout=30)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+            self.assertIn(why, done.stderr)
+
+
+if __name__ == "__main__":
+    lan_harness.main()

@@ -1,0 +1,215 @@
+// The control socket's view of flows and policy, and the forms of the egress
+// report.
+#include <doctest/doctest.h>
+
+#include <set>
+#include <sstream>
+#include <string>
+
+#include "tests/unit/gateway_bed.h"
+#include "tests/unit/port_fixture.h"
+#include "tools/control/api_description.h"
+#include "tools/control/control_socket.h"
+#include "tools/control/egress_report.h"
+#include "tools/lan/lan.h"
+
+using namespace tests;
+using namespace tools;
+using nlohmann::json;
+
+namespace {
+
+struct World {
+  World() {
+    add_all_routes(router, target);
+    publish_all_events(target, events);
+  }
+  ~World() { forget_all_events(target); }
+  ControlReply ask(const char* method, const std::string& path, json body = json::object()) {
+    ControlRequest request{.method = method, .path = path, .body = std::move(body)};
+    return router.answer(std::move(request));
+  }
+  std::vector<json> take_events() {
+    std::string text(1U << 20U, 0);
+    text.resize(cursor.read(text.data(), text.size()));
+    std::vector<json> out;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
+    return out;
+  }
+  void syn(const char* address, uint16_t port) {
+    bed.send(Builder().eth(kGuest, kGatewayMac).ip("10.0.2.15", address).tcp(1000, port, kTcpSyn));
+    bed.take();
+  }
+
+  Bed bed = make_bed();
+  Lan lan{bed.loop, bed.log};
+  ControlledLan target{lan, bed.log, &bed.gateway};
+  EventStream events{bed.clock};
+  EventStream::Cursor cursor{events, true};
+  Router router;
+};
+
+void check_members(const json& object, const char* schema) {
+  static const json schemas = api_description()["components"]["schemas"];
+  std::set<std::string> wanted;
+  for (const auto& name : schemas[schema]["required"]) wanted.insert(name);
+  std::set<std::string> given;
+  for (const auto& [name, value] : object.items()) given.insert(name);
+  CHECK_MESSAGE(given == wanted, schema);
+}
+
+std::vector<json> of_kind(const std::vector<json>& events, const char* kind) {
+  std::vector<json> out;
+  for (const json& event : events) {
+    if (event["event"] == kind) out.push_back(event);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "rules are added, looked at and taken away; what is denied is an "
+    "event and a flow") {
+  World world;
+  json policy = world.ask("GET", "/policy").json;
+  check_members(policy, "Policy");
+  CHECK(policy["otherwise"] == "allow");
+  world.syn("192.0.2.1", 80);
+  CHECK(of_kind(world.take_events(), "flow-ended")[0]["state"] == "unreachable");
+
+  ControlReply reply =
+      world.ask("POST", "/policy/rules", {{"action", "deny"}, {"match", "192.0.2.0/24"}});
+  CHECK(reply.status == 201);
+  check_members(reply.json, "PolicyRule");
+  CHECK(reply.json["id"] == 1);
+  world.syn("192.0.2.1", 81);
+  const auto denied = of_kind(world.take_events(), "flow-denied");
+  REQUIRE(denied.size() == 1);
+  CHECK(denied[0]["rule"] == "rule 1 (deny 192.0.2.0/24)");
+  CHECK(denied[0]["reason"] == "policy-denied");
+
+  reply = world.ask("POST", "/policy/rules",
+                    {{"action", "allow"}, {"match", "tcp:any:81"}, {"before", 1}});
+  CHECK(reply.json["id"] == 2);
+  policy = world.ask("GET", "/policy").json;
+  CHECK(policy["rules"][0]["id"] == 2);
+  CHECK(policy["otherwise"] == "deny");
+  CHECK(world.ask("DELETE", "/policy/rules/1").json["rules"].size() == 1);
+  CHECK(world.ask("DELETE", "/policy/rules/1").status == 404);
+  CHECK(world.ask("DELETE", "/policy/rules/x").status == 404);
+  for (const json& body :
+       {json::object(), json{{"action", "allow"}}, json{{"action", "yes"}, {"match", "any"}},
+        json{{"action", 1}, {"match", "any"}}}) {
+    CHECK(world.ask("POST", "/policy/rules", body).status == 400);
+  }
+  CHECK(world.ask("POST", "/policy/rules", {{"action", "allow"}, {"match", "a b"}}).status == 409);
+  CHECK(world.ask("POST", "/policy/rules", {{"action", "deny"}, {"match", "any"}, {"before", 99}})
+            .status == 404);
+}
+
+TEST_CASE("PUT replaces all rules or none") {
+  World world;
+  const json two = {{"rules",
+                     {{{"action", "deny"}, {"match", "udp:any"}},
+                      {{"action", "deny"}, {"match", "dns:*.example"}}}}};
+  json policy = world.ask("PUT", "/policy", two).json;
+  CHECK(policy["rules"].size() == 2);
+  CHECK(policy["otherwise"] == "allow");
+  const json broken = {{"rules", {{{"action", "deny"}, {"match", "udp:any:x"}}}}};
+  CHECK(world.ask("PUT", "/policy", broken).status == 409);
+  CHECK(world.ask("PUT", "/policy", {{"rules", {1}}}).status == 400);
+  CHECK(world.ask("PUT", "/policy", {{"rules", 1}}).status == 400);
+  CHECK(world.ask("PUT", "/policy").status == 400);
+  CHECK(world.ask("GET", "/policy").json == policy);
+  policy = world.ask("PUT", "/policy", {{"rules", json::array()}, {"otherwise", "deny"}}).json;
+  CHECK(policy["otherwise"] == "deny");
+  CHECK(world
+            .ask("PUT", "/policy",
+                 {{"rules", {{{"action", "allow"}, {"match", "any:1"}}}}, {"otherwise", "allow"}})
+            .status == 400);
+  CHECK(world.ask("PUT", "/policy", {{"rules", json::array()}}).json["otherwise"] == "allow");
+}
+
+TEST_CASE("flows are listed, the last first, of one guest if wanted") {
+  World world;
+  for (uint16_t port = 80; port < 90; ++port) world.syn("192.0.2.1", port);
+  const json all = world.ask("GET", "/flows").json;
+  REQUIRE(all["flows"].size() == 10);
+  CHECK(all["opened"] == 10);
+  CHECK(all["live"] == 0);
+  check_members(all["flows"][0], "Flow");
+  CHECK(all["flows"][0]["port"] == 89);
+  CHECK(all["flows"][0]["guest"]["mac"] == kGuest);
+  CHECK(all["flows"][0]["reason"] == "only-loopback");
+  const std::string metrics = *world.ask("GET", "/metrics").text;
+  CHECK(metrics.find("lanyard_flows_ended_total{outcome=\"unreachable\"} 10\n") !=
+        std::string::npos);
+}
+
+TEST_CASE("the report as JSON, as a table, and as rules that would have sufficed") {
+  EgressBook book;
+  const auto add = [&](const char* name, const char* address, Protocol protocol, uint16_t port,
+                       FlowState state, std::optional<Cause> cause = {}, const char* rule = "") {
+    Flow flow;
+    flow.name = name;
+    flow.key.peer = packets::ip(address);
+    flow.key.protocol = protocol;
+    flow.key.peer_port = port;
+    flow.state = state;
+    flow.cause = cause;
+    flow.rule = rule;
+    flow.out = {3, 300};
+    book.add(flow);
+  };
+  add("example.org", "192.0.2.1", Protocol::kTcp, 443, FlowState::kClosed);
+  add("example.org", "192.0.2.2", Protocol::kTcp, 443, FlowState::kEstablished);
+  add("", "2001:db8::1", Protocol::kUdp, 123, FlowState::kTimedOut);
+  add("", "192.0.2.9", Protocol::kIcmpEcho, 0, FlowState::kUnreachable, Cause::kNoDefaultRoute);
+  add("ads.example", "192.0.2.3", Protocol::kTcp, 80, FlowState::kDenied, Cause::kPolicyDenied,
+      "rule 1 (deny *.example)");
+  add("odd\\032name", "192.0.2.4", Protocol::kTcp, 80, FlowState::kClosed);
+  add("", "192.0.2.5", Protocol::kTcp, 80, FlowState::kDenied, Cause::kFlowLimit);
+  book.add_question("example.org", {}, FlowState::kClosed);
+  book.add_question("only.example", {}, FlowState::kClosed);
+  book.add_question("ads.example", {}, FlowState::kClosed);
+  book.add_question("no.example", {}, FlowState::kDenied, Cause::kPolicyDenied, "no rule");
+
+  const json report = egress_json(book);
+  CHECK(report["unlisted"] == 0);
+  REQUIRE(report["places"].size() == 10);
+  for (const json& place : report["places"]) check_members(place, "EgressPlace");
+  const auto named = [&](const char* place, const char* protocol) {
+    for (const json& each : report["places"]) {
+      if (each["place"] == place && each["protocol"] == protocol) return each;
+    }
+    return json();
+  };
+  CHECK(named("example.org", "tcp")["flows"] == 2);
+  CHECK(named("example.org", "tcp")["bytes_out"] == 600);
+  CHECK(named("example.org", "tcp")["outcomes"] == json({{"closed", 1}, {"established", 1}}));
+  CHECK(named("example.org", "tcp")["addresses"] == json({"192.0.2.1", "192.0.2.2"}));
+  CHECK(named("192.0.2.9", "icmp")["port"] == nullptr);
+  CHECK(named("192.0.2.9", "icmp")["reasons"] == json({{"no-default-route", 1}}));
+
+  const std::string table = egress_table(book);
+  CHECK(table.find("tcp       example.org   443   2      600        0         "
+                   "1 established, 1 "
+                   "closed\n") != std::string::npos);
+  CHECK(table.find("policy-denied by rule 1 (deny *.example)") != std::string::npos);
+
+  CHECK(learned_rules(book) ==
+        "# What guests of a lanyard gateway reached for. For --allow @FILE: "
+        "allows this and no "
+        "more.\n"
+        "tcp:192.0.2.5:80  # 1 denied\n"
+        "icmp:192.0.2.9  # 1 unreachable\n"
+        "udp:[2001:db8::1]:123  # 1 timed-out\n"
+        "dns:ads.example  # 1 closed\n"
+        "# denied: tcp:ads.example:80  # 1 denied\n"
+        "tcp:example.org:443  # 1 established, 1 closed\n"
+        "# denied: dns:no.example  # 1 denied\n"
+        "tcp:192.0.2.4:80  # 1 closed\n"
+        "dns:only.example  # 1 closed\n");
+}

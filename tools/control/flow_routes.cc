@@ -1,0 +1,116 @@
+#include "tools/control/flow_routes.h"
+
+#include <fmt/format.h>
+
+#include "tools/control/egress_report.h"
+
+namespace tools {
+
+namespace {
+
+using netstack::Flow;
+using netstack::FlowState;
+using nlohmann::json;
+
+json describe_flow(const Flow& flow, uint64_t now_ns) {
+  const bool echo = flow.key.protocol == netstack::Protocol::kIcmpEcho;
+  const uint64_t until_ns = flow.live() ? now_ns : flow.last_ns;
+  const double lasted_s = static_cast<double>(until_ns - flow.opened_ns) / 1e9;
+  json out = {{"number", flow.number},
+              {"guest",
+               {{"mac", to_string(flow.guest_mac)},
+                {"address", to_string(flow.key.guest)},
+                {"port", flow.key.guest_port}}},
+              {"protocol", protocol_word(flow.key.protocol)},
+              {"direction", flow.inward ? "in" : "out"},
+              {"address", to_string(flow.key.peer)},
+              {"port", echo ? json(nullptr) : json(flow.key.peer_port)},
+              {"name", flow.name},
+              {"state", netstack::flow_state_name(flow.outcome())},
+              {"live", flow.live()},
+              {"reason", nullptr},
+              {"rule", flow.rule},
+              {"packets_out", flow.out.packets},
+              {"bytes_out", flow.out.bytes},
+              {"packets_in", flow.in.packets},
+              {"bytes_in", flow.in.bytes},
+              {"start", static_cast<double>(flow.opened_wall_ns / 1000) / 1e6},
+              {"duration_s", lasted_s}};
+  if (flow.cause) out["reason"] = netstack::cause_row(*flow.cause).id;
+  return out;
+}
+
+ControlReply show_flows(const ControlledLan& target, const ControlRequest& request) {
+  netstack::FlowAccount& account = gateway_of(target, request).flows();
+  const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
+  json flows = json::array();
+  for (const Flow* flow : account.recent(kFlowsShown_count, [](const Flow&) { return true; })) {
+    flows.push_back(describe_flow(*flow, now_ns));
+  }
+  return {.json = {{"live", account.live_count()},
+                   {"limit", account.flows_max()},
+                   {"opened", account.counters().opened},
+                   {"flows", flows}}};
+}
+
+ControlReply show_egress(const ControlledLan& target, const ControlRequest& request) {
+  return {.json = egress_json(gateway_of(target, request).flows().report())};
+}
+
+const char* event_name(const Flow& flow) {
+  if (flow.question) return "question-denied";
+  return flow.state == FlowState::kDenied ? "flow-denied" : "flow-ended";
+}
+
+}  // namespace
+
+void add_flow_routes(Router& router, ControlledLan& target) {
+  using Request = const ControlRequest&;
+  router.add("GET", "/flows", [&](Request request) { return show_flows(target, request); });
+  router.add("GET", "/egress", [&](Request request) { return show_egress(target, request); });
+}
+
+void publish_flow_events(ControlledLan& target, EventStream& events) {
+  if (target.gateway == nullptr) return;
+  netstack::Clock& clock = target.lan.loop().clock();
+  target.gateway->flows().watch([&clock, &events](const Flow& flow) {
+    json line = describe_flow(flow, clock.monotonic_ns());
+    line["event"] = event_name(flow);
+    line["flow"] = line["number"];  // "number" is the event's own
+    events.publish(std::move(line));
+  });
+}
+
+std::string flow_metrics(netstack::Gateway& gateway) {
+  const netstack::FlowAccount& account = gateway.flows();
+  const auto& counters = account.counters();
+  std::string text;
+  const auto head = [&](const char* name, const char* help, const char* type) {
+    text += fmt::format("# HELP {0} {1}\n# TYPE {0} {2}\n", name, help, type);
+  };
+  const auto one = [&](const char* name, const char* help, const char* type, uint64_t value) {
+    head(name, help, type);
+    text += fmt::format("{} {}\n", name, value);
+  };
+  one("lanyard_flows", "Flows through the gateway that are live now", "gauge",
+      account.live_count());
+  one("lanyard_flows_opened_total", "Flows through the gateway", "counter", counters.opened);
+  head("lanyard_flows_ended_total", "Flows that have ended or were not let through, by outcome",
+       "counter");
+  for (size_t at = 0; at < counters.ended.size(); ++at) {
+    const auto state = static_cast<FlowState>(at);
+    if (state == FlowState::kOpening || state == FlowState::kEstablished) continue;
+    text += fmt::format("lanyard_flows_ended_total{{outcome=\"{}\"}} {}\n",
+                        netstack::flow_state_name(state), counters.ended[at]);
+  }
+  one("lanyard_flows_over_limit_total", "Flows refused because a guest had its share", "counter",
+      counters.over_limit);
+  one("lanyard_questions_denied_total", "DNS questions that the policy refused", "counter",
+      counters.questions_denied);
+  head("lanyard_flow_bytes_total", "Bytes of IP packets of flows", "counter");
+  text += fmt::format("lanyard_flow_bytes_total{{direction=\"out\"}} {}\n", counters.bytes_out);
+  text += fmt::format("lanyard_flow_bytes_total{{direction=\"in\"}} {}\n", counters.bytes_in);
+  return text;
+}
+
+}  // namespace tools

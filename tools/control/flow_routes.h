@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+
+#include "tools/control/controlled_lan.h"
+#include "tools/control/event_stream.h"
+#include "tools/control/router.h"
+
+namespace tools {
+
+constexpr size_t kFlowsShown_count = 256;  // of one GET /flows, the last opened
+
+// Flows on record, and all that was reached for. `target` is borrowed.
+void add_flow_routes(Router& router, ControlledLan& target);
+// "flow-ended", "flow-denied" and "question-denied".
+void publish_flow_events(ControlledLan& target, EventStream& events);
+
+std::string flow_metrics(netstack::Gateway& gateway);  // Prometheus text
+
+}  // namespace tools

@@ -1,0 +1,125 @@
+#include "tools/lanyard/egress_files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <optional>
+#include <string_view>
+
+#include "netstack/base/error.h"
+#include "netstack/base/fd.h"
+#include "tools/control/egress_report.h"
+
+namespace tools {
+
+namespace {
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+bool write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(fd, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return false;
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return ::fsync(fd) == 0 || errno == EINVAL;  // EINVAL: a pipe or a terminal
+}
+
+bool is_special(const std::string& path) {
+  struct stat status {};
+  return ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+netstack::Error cannot_write(const std::string& path, const char* remedy) {
+  return netstack::host_error(errno, fmt::format("write {}", path), remedy, EX_CANTCREAT);
+}
+
+void check_one(const std::string& path) {
+  if (path.empty()) return;
+  if (is_special(path)) {
+    if (::access(path.c_str(), W_OK) == 0) return;
+    throw cannot_write(path, "give a file you may write to");
+  }
+  if (::access(folder_of(path).c_str(), W_OK | X_OK) != 0) {
+    throw cannot_write(path, "give a file in a folder you may write to");
+  }
+}
+
+// Into a file beside it that then takes its place: a reader never meets half a
+// report. A pipe or a terminal is written to as it is.
+void write_whole(const std::string& path, const std::string& text) {
+  if (is_special(path)) {
+    const netstack::Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (file && write_all(file.get(), text)) return;
+    throw cannot_write(path, "");
+  }
+  const std::string draft = fmt::format("{}.{}.part", path, ::getpid());
+  const netstack::Fd file(
+      ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
+  const bool whole =
+      file && write_all(file.get(), text) && ::rename(draft.c_str(), path.c_str()) == 0;
+  if (whole) return;
+  const int why = errno;
+  if (file) ::unlink(draft.c_str());
+  errno = why;
+  throw cannot_write(path, errno == ENOSPC ? "make room on the disk" : "");
+}
+
+}  // namespace
+
+void EgressFiles::add_to(CLI::App& app) {
+  app.add_option("--egress-report", report,
+                 "At the end, write all that guests reached for to this file: "
+                 "*.json is JSON, "
+                 "other names are a table")
+      ->type_name("FILE");
+  app.add_option("--learn", learned,
+                 "At the end, write the rules that would have sufficed, for "
+                 "--allow @FILE")
+      ->type_name("FILE");
+}
+
+std::vector<std::string> EgressFiles::directories() const {
+  std::vector<std::string> folders;
+  for (const std::string& path : {report, learned}) {
+    if (!path.empty()) folders.push_back(is_special(path) ? path : folder_of(path));
+  }
+  return folders;
+}
+
+void EgressFiles::check_writable() const {
+  check_one(report);
+  check_one(learned);
+}
+
+void EgressFiles::write(const netstack::FlowAccount& account) const {
+  if (!any()) return;
+  const netstack::EgressBook book = account.report();
+  std::optional<netstack::Error> failed;
+  const auto try_write = [&](const std::string& path, const std::string& text) {
+    if (path.empty()) return;
+    try {
+      write_whole(path, text);
+    } catch (const netstack::Error& error) {
+      failed = error;
+    }
+  };
+  const bool json = report.ends_with(".json");
+  try_write(
+      report,
+      json ? egress_json(book).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n'
+           : egress_table(book));
+  try_write(learned, learned_rules(book));
+  if (failed) throw *failed;
+}
+
+}  // namespace tools
