@@ -76,6 +76,19 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
               .on_told = [this](const DnsClient& client,
                                 std::span<const uint8_t> message) { on_told(client, message); }}),
       guests_(loop.clock(), config.network, engine_mac(gateway4_), config.names.mtu),
+      forwards_(loop, config,
+                {.address4 = gateway4_,
+                 .address6 = gateway6_,
+                 .mac4 = engine_mac(gateway4_),
+                 .mac6 = engine_mac(gateway6_)},
+                engine_, log,
+                {.send_packet = [this](const ReturnPath& path, std::span<const uint8_t> packet,
+                                       std::string_view note) { stage_packet(path, packet, note); },
+                 .send_frame =
+                     [this](std::span<const uint8_t> frame) {
+                       stage(frame);
+                       schedule_flush();
+                     }}),
       engine_(
           loop, config, log, connects_,
           [this](std::span<const uint8_t> frame, int send_errno) {
@@ -84,6 +97,7 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
           [this] { schedule_flush(); }) {
   policy_.watch([this] { on_policy_change(); });
   for (const std::string& line : policy_.idle_rules()) log.line(line);
+  for (const HostForward& forward : config.forwards) forwards_.add(forward);
   take_offloads(kOffloadTcp4 | kOffloadTcp6 | kOffloadEcn, false);  // the engine has no MTU
 }
 
@@ -148,6 +162,7 @@ void Gateway::take(std::span<uint8_t> frame) {
   const uint16_t ethertype = read_u16(&frame[12]);
   if (ethertype == kEthertypeArp) {
     guests_.hear_arp(frame);
+    forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
     engine_.input(frame);
     return;
   }
@@ -204,6 +219,7 @@ bool Gateway::concerns_us(const GuestPacket& packet) const {
 void Gateway::take_icmp(const GuestPacket& packet, std::span<uint8_t> frame) {
   const bool discovery =
       packet.v6() && !packet.transport.empty() && packet.transport[0] >= kIcmpv6RouterSolicitation;
+  if (packet.v6() && forwards_.hear_icmpv6(packet)) return;
   if (discovery) {
     engine_.input(frame);
     return;
@@ -260,6 +276,7 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (packet.fragment) return count_drop(DropReason::kUnsupported);
   const auto tcp = parse_tcp(packet.transport);
   if (!tcp) return count_drop(DropReason::kMalformed);
+  if (forwards_.take(packet, *tcp)) return;
   const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
   const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
   if (!pass_flow(packet)) return;
@@ -285,7 +302,8 @@ void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   clear_urgent(packet.transport);
   const auto exact =
       frame.first(kEthernetHeadBytes + packet.ip.size());  // it takes padding for data
-  if ((tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) != kTcpSyn) {
+  if ((tcp->flags & kTcpRst) != 0) return engine_.input_reset(exact, tcp->source_port);
+  if ((tcp->flags & (kTcpSyn | kTcpAck)) != kTcpSyn) {
     engine_.input(exact);
     return;
   }
@@ -413,78 +431,11 @@ void Gateway::on_echo_error(const EchoError& error) {
 
 void Gateway::on_engine_frame(std::span<const uint8_t> frame, int send_errno) {
   sequences_.observe(frame);
+  forwards_.observe(frame);
   frame = names_.reword(frame);
   if (connects_.count() != 0 && rework_reset(frame)) return;
   if (rework_error(frame, send_errno)) return;
   stage(frame);
-}
-
-// --- to the guests ------------------------------------------------------------------------------
-
-void Gateway::stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
-                           std::string_view note) {
-  std::vector<uint8_t> frame(kEthernetHeadBytes);
-  path.guest.write(frame.data());
-  path.gateway.write(frame.data() + 6);
-  const bool v6 = (packet[0] >> 4U) == 6;
-  write_u16(&frame[12], v6 ? kEthertypeIpv6 : kEthertypeIpv4);
-  frame.insert(frame.end(), packet.begin(), packet.end());
-  stage(frame, note);
-  schedule_flush();
-}
-
-void Gateway::stage(std::span<const uint8_t> frame, std::string_view note) {
-  const size_t staged = staged_bytes_.size() + staged_text_.size();
-  if (staged + frame.size() + note.size() > kStagedBytesMax) {
-    return count_drop(DropReason::kQueueFull);
-  }
-  if (!pass_to_guest(frame)) return count_drop(DropReason::kDenied);
-  if (!note.empty()) {
-    staged_notes_.push_back({staged_ends_.size(), staged_text_.size(), note.size()});
-    staged_text_ += note;
-  }
-  staged_bytes_.insert(staged_bytes_.end(), frame.begin(), frame.end());
-  staged_ends_.push_back(static_cast<uint32_t>(staged_bytes_.size()));
-}
-
-void Gateway::schedule_flush() {
-  if (flush_scheduled_) return;
-  flush_scheduled_ = true;
-  loop_.at_end_of_tick([this] { flush(); });
-}
-
-// One fill for everything this tick brought, then the frames, in bursts.
-void Gateway::flush() {
-  flush_scheduled_ = false;
-  for (const auto& reset : std::exchange(engine_resets_, {})) engine_.input(reset);
-  engine_.end_tick();
-  flows_.begin_burst();
-  FrameBatch<kBurstFrames> batch;
-  const auto deliver_batch = [&] {
-    deliver(batch.frames());
-    batch.clear();
-    notes_.clear();
-  };
-  const std::string_view text = staged_text_;
-  auto note = staged_notes_.begin();
-  uint32_t start = 0;
-  for (size_t at = 0; at < staged_ends_.size(); ++at) {
-    const bool added = batch.add(staged_bytes_.data() + start, staged_ends_[at] - start);
-    start = staged_ends_[at];
-    if (note != staged_notes_.end() && note->frame == at) {
-      if (added) {
-        notes_.push_back(
-            {batch.frames().size() - 1, text.substr(note->text_start, note->text_size)});
-      }
-      ++note;
-    }
-    if (batch.full()) deliver_batch();
-  }
-  deliver_batch();
-  staged_bytes_.clear();
-  staged_ends_.clear();
-  staged_text_.clear();
-  staged_notes_.clear();
 }
 
 }  // namespace netstack

@@ -13,6 +13,7 @@
 #include "netstack/gateway/connect_watch.h"
 #include "netstack/gateway/echo.h"
 #include "netstack/gateway/flow_account.h"
+#include "netstack/gateway/forwards.h"
 #include "netstack/gateway/fragments.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_book.h"
@@ -84,6 +85,7 @@ class Gateway final : public Port {
   Policy& policy() { return policy_; }
   const GuestBook& guests() const { return guests_; }
   const GatewayNetwork& network() const { return network_; }
+  Forwards& forwards() { return forwards_; }
 
  private:
   size_t transmit(std::span<const Frame> burst) noexcept override;
@@ -183,6 +185,7 @@ class Gateway final : public Port {
   std::vector<FrameNote> notes_;  // on the burst that is being delivered
   bool flush_scheduled_ = false;
   uint16_t ip_id_ = 0;
+  Forwards forwards_;
   NatEngine engine_;  // last: it calls back while it is constructed
 };
 

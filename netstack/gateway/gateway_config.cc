@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -26,24 +27,6 @@ IpAddress fec0(uint8_t last) {
   address.octets[1] = 0xc0;
   address.octets[15] = last;
   return address;
-}
-
-struct Endpoint {
-  std::optional<IpAddress> address;
-  uint16_t port;
-};
-
-// "ADDRESS:PORT" or ":PORT"; the address may stay away, the port may not.
-std::optional<Endpoint> parse_endpoint(std::string_view text) {
-  const size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  const auto port = parse_number<uint16_t>(text.substr(colon + 1));
-  if (!port || *port == 0) return std::nullopt;
-  const std::string_view host = text.substr(0, colon);
-  if (host.empty()) return Endpoint{std::nullopt, *port};
-  const auto address = IpAddress::parse(host);
-  if (!address || address->v6) return std::nullopt;
-  return Endpoint{address, *port};
 }
 
 }  // namespace
@@ -103,49 +86,36 @@ IpAddress GatewayNetwork::nameserver6() {
   return fec0(3);
 }
 
-HostForward HostForward::parse(std::string_view text) {
-  const auto refuse = [&](std::string_view why) {
-    return Error(EX_USAGE, fmt::format("cannot use --hostfwd {}: {}; write for example "
-                                       "tcp:127.0.0.1:2222-:22",
-                                       text, why));
-  };
-  const size_t colon = text.find(':');
-  const size_t dash = text.find('-');
-  if (colon == std::string_view::npos || dash == std::string_view::npos || dash < colon) {
-    throw refuse("it is not PROTOCOL:[HOST]:PORT-[GUEST]:PORT");
-  }
-  HostForward forward;
-  const std::string_view protocol = text.substr(0, colon);
-  if (protocol == "udp") {
-    forward.protocol = Protocol::kUdp;
-  } else if (protocol != "tcp") {
-    throw refuse("the protocol is neither tcp nor udp");
-  }
-  const auto host = parse_endpoint(text.substr(colon + 1, dash - colon - 1));
-  const auto guest = parse_endpoint(text.substr(dash + 1));
-  if (!host) throw refuse("the host side is not [IPV4-ADDRESS]:PORT");
-  if (!guest) throw refuse("the guest side is not [IPV4-ADDRESS]:PORT");
-  if (host->address) forward.host_address = *host->address;
-  if (guest->address) forward.guest_address = *guest->address;
-  forward.host_port = host->port;
-  forward.guest_port = guest->port;
-  return forward;
-}
-
-std::string to_string(const HostForward& forward) {
-  const bool any_guest = forward.guest_address == IpAddress{};
-  return fmt::format("{}:{}:{}-{}:{}", protocol_name(forward.protocol),
-                     to_string(forward.host_address), forward.host_port,
-                     any_guest ? "" : to_string(forward.guest_address), forward.guest_port);
-}
-
 void GatewayConfig::check_forwards() const {
-  for (const HostForward& forward : forwards) {
-    if (forward.guest_address == IpAddress{} || network.contains(forward.guest_address)) continue;
-    throw Error(EX_USAGE,
-                fmt::format("cannot forward {}: the guest's address is not in {}/{}; leave "
-                            "it out for the first lease, or choose one of that network",
-                            to_string(forward), to_string(network.network), network.prefix_bits));
+  for (const HostForward& forward : forwards) check_forward(forward);
+}
+
+void GatewayConfig::check_forward(const HostForward& forward) const {
+  const auto refuse = [&](std::string_view why) {
+    return Error(EX_USAGE, fmt::format("cannot forward {}: {}", to_string(forward), why));
+  };
+  const IpAddress& guest = forward.guest_address;
+  if (guest.v6 && !ipv6) throw refuse("this gateway has no IPv6; lead it to an IPv4 address");
+  const bool any = guest.octets == IpAddress{}.octets;
+  if (!guest.v6 && !any && !network.contains(guest)) {
+    throw refuse(
+        fmt::format("the guest's address is not in {}/{}; leave it out for the first "
+                    "lease, or choose one of that network",
+                    to_string(network.network), network.prefix_bits));
+  }
+  constexpr size_t kPrefixBytes = GatewayNetwork::kPrefix6Bits / 8;
+  if (guest.v6 && !any &&
+      !std::equal(guest.octets.begin(), guest.octets.begin() + kPrefixBytes,
+                  GatewayNetwork::prefix6().octets.begin())) {
+    throw refuse(
+        fmt::format("the guest's address is not in {}/{}; write [::] for the first IPv6 "
+                    "guest, or choose one of that network",
+                    to_string(GatewayNetwork::prefix6()), GatewayNetwork::kPrefix6Bits));
+  }
+  if (forward.protocol == Protocol::kUdp && forward.host_address.v6 != guest.v6) {
+    throw refuse(
+        "UDP stays within one address family; give both sides an IPv4 or both an IPv6 "
+        "address");
   }
 }
 

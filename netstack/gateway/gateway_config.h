@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "netstack/gateway/host_forward.h"
 #include "netstack/gateway/names_config.h"
 #include "netstack/gateway/policy.h"
 #include "netstack/gateway/reason.h"
@@ -60,21 +61,6 @@ struct GatewayNetwork {
   static constexpr uint8_t kPrefix6Bits = 64;
 };
 
-// One port of the host that leads into the guest, QEMU's hostfwd syntax:
-// PROTOCOL:[HOST_ADDRESS]:HOST_PORT-[GUEST_ADDRESS]:GUEST_PORT, e.g. tcp:127.0.0.1:2222-:22.
-// Without a host address it listens on 127.0.0.1 only; without a guest address it leads to the
-// first lease.
-struct HostForward {
-  Protocol protocol = Protocol::kTcp;
-  IpAddress host_address = IpAddress::v4(0x7f000001);
-  uint16_t host_port = 0;
-  IpAddress guest_address;  // 0.0.0.0: the first lease
-  uint16_t guest_port = 0;
-
-  static HostForward parse(std::string_view text);  // throws Error
-};
-std::string to_string(const HostForward& forward);
-
 struct GatewayConfig {
   GatewayNetwork network;
   bool dhcp = true;  // lease addresses
@@ -85,8 +71,10 @@ struct GatewayConfig {
   std::string resolv_conf =
       "/etc/resolv.conf";  // names the host's nameservers; read when it changes
 
-  void check_forwards() const;  // throws Error when one leads out of the network
-  void check_names() const;     // throws Error when a static lease or the search list cannot be
+  // Throws Error when one leads out of the guests' networks, or cannot be carried.
+  void check_forwards() const;
+  void check_forward(const HostForward& forward) const;
+  void check_names() const;  // throws Error when a static lease or the search list cannot be
 };
 
 }  // namespace netstack

@@ -115,8 +115,6 @@ NatEngine::NatEngine(Loop& loop, const GatewayConfig& config, Log& log, ConnectW
                                                     on_activity();
                                                   });
   }
-  config.check_forwards();
-  for (const HostForward& forward : config.forwards) of(forward.guest_port).add_forward(forward);
 }
 
 NatEngine::~NatEngine() {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "netstack/base/log.h"
 #include "netstack/gateway/gateway_config.h"
@@ -24,7 +25,7 @@ class NatEngine {
   static constexpr size_t kInstances_count = 64;
   static constexpr size_t kRoundInstances_count = 8;  // whose timers run in one tick, at most
 
-  // Throws Error when a forward's address is busy or forbidden.
+  // Throws Error.
   NatEngine(Loop& loop, const GatewayConfig& config, Log& log, ConnectWatch& connects,
             SlirpEngine::FrameHandler on_frame, Loop::Handler on_activity);
   ~NatEngine();
@@ -37,6 +38,20 @@ class NatEngine {
   // Has the instance that serves this port of the guests send what waits in its queues for a
   // guest's MAC, as far as that is known by now, and give up what has waited too long.
   void send_waiting(uint16_t guest_port) { of(guest_port).run_timers(); }
+
+  // Host sockets that lead into guests, as SlirpEngine has them.
+  void lead_in(int socket, Protocol protocol, const IpAddress& guest, uint16_t port) {
+    of(port).lead_in(socket, protocol, guest, port);
+  }
+  void stop_leading_in(int socket, Protocol protocol, uint16_t port) {
+    of(port).stop_leading_in(socket, protocol);
+  }
+  uint16_t hand_over(Fd connection, const IpAddress& guest, uint16_t port) {
+    return of(port).hand_over(std::move(connection), guest, port);
+  }
+  void input_reset(std::span<const uint8_t> frame, uint16_t guest_port) {
+    of(guest_port).input_reset(frame);
+  }
 
   uint64_t socket_visits_count() const;
 

@@ -181,22 +181,31 @@ SlirpEngine::~SlirpEngine() {
   g_log_set_default_handler(g_log_default_handler, nullptr);
 }
 
-void SlirpEngine::add_forward(const HostForward& forward) {
-  sockaddr_storage host{};
-  sockaddr_storage guest{};
-  const socklen_t host_bytes = to_sockaddr(forward.host_address, forward.host_port, host);
-  const socklen_t guest_bytes = to_sockaddr(forward.guest_address, forward.guest_port, guest);
-  const int flags = forward.protocol == Protocol::kUdp ? SLIRP_HOSTFWD_UDP : 0;
-  if (slirp_add_hostxfwd(slirp_, reinterpret_cast<const sockaddr*>(&host), host_bytes,
-                         reinterpret_cast<const sockaddr*>(&guest), guest_bytes, flags) != 0) {
-    throw host_error(errno, fmt::format("forward {}", to_string(forward)),
-                     errno == EACCES ? "choose a host port from 1024 up"
-                                     : "choose another host address or port");
-  }
+void SlirpEngine::poll_if_stale() {
+  if (clock_.now_ms() - clock_.polled_ms > kClockStale_ms) poll(false);
+}
+
+void SlirpEngine::input_reset(std::span<const uint8_t> frame) {
+  poll_if_stale();  // what ends by itself now is not reset
+  resetting_ = true;
+  input(frame);
+  resetting_ = false;
+}
+
+// A poll in which this one socket is ready for reading and no other for anything.
+void SlirpEngine::serve_only(int fd) {
+  end_tick();  // libslirp learns the index it asks for
+  check(ready_.empty(), "no poll is under way");
+  descriptors_[fd].ready = EPOLLIN;
+  ready_.push_back(fd);
+  slirp_pollfds_poll(slirp_, 0, Callbacks::get_revents, this);
+  ready_.clear();
+  descriptors_[fd].ready = 0;
+  on_activity_();
 }
 
 int SlirpEngine::input(std::span<const uint8_t> frame) {
-  if (clock_.now_ms() - clock_.polled_ms > kClockStale_ms) poll(false);
+  poll_if_stale();
   errno = 0;  // so that send_errno tells of this frame
   const uint64_t frames_before = frame_count_;
   slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
@@ -325,6 +334,10 @@ void SlirpEngine::leave_out_stale() {
 void SlirpEngine::forget_descriptor(int fd) {
   if (fd < 0) return;
   ++moves_;
+  if (resetting_) {
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    ::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
   const auto slot = descriptors_.find(fd);
   if (slot == descriptors_.end()) return;
   if (slot->second.asked != 0) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -91,12 +92,23 @@ class SlirpEngine {
   // How often libslirp has asked for a socket, in all fills: what its walks cost.
   uint64_t socket_visits_count() const { return socket_visits_count_; }
 
-  // Throws Error when the host's address is busy or forbidden.
-  void add_forward(const HostForward& forward);
-
   // Has libslirp send what waits in its queues for a guest's MAC, as far as that is known by now,
   // and give up what has waited too long.
   void send_waiting() { poll(false); }
+
+  // --- host sockets that lead into guests (slirp_listeners.cc) ---
+
+  // From now on connections (TCP) or datagrams (UDP) that come to `socket` go to that port of the
+  // guest. `socket` is bound, if TCP listens, never blocks, is of the guest's address family and
+  // stays the caller's: libslirp gets a duplicate. Throws Error.
+  void lead_in(int socket, Protocol protocol, const IpAddress& guest, uint16_t port);
+  // No longer. What has been accepted goes on. `socket` need not listen any more.
+  void stop_leading_in(int socket, Protocol protocol);
+  // Connects a stream socket of whatever family with a guest's TCP port. Returns the port of the
+  // gateway's address from which the guest is called; 0: the host had no socket for it (errno).
+  uint16_t hand_over(Fd connection, const IpAddress& guest, uint16_t port);
+  // input() of a guest's RST: the host's side is reset as well, where libslirp would send a FIN.
+  void input_reset(std::span<const uint8_t> frame);
 
  private:
   struct Callbacks;
@@ -112,6 +124,11 @@ class SlirpEngine {
   };
 
   void poll(bool with_sockets);
+  void serve_only(int fd);
+  int add_listener(const IpAddress& guest, uint16_t port, Protocol protocol);
+  void remove_listener(int fd, Protocol protocol);
+  int call_and_replace(int listener, Fd connection, uint16_t& port_inside);
+  void poll_if_stale();
   void collect_ready();
   void pause_if_fruitless(uint64_t moves_before);
   int add_poll(int fd, int slirp_events);
@@ -140,6 +157,8 @@ class SlirpEngine {
   uint64_t moves_at_last_poll_ = 0;
   uint32_t fruitless_polls_ = 0;
   Loop::TimerId pause_ = 0;
+  std::map<int, int> leads_;  // sockets that lead into guests: the caller's, libslirp's
+  bool resetting_ = false;    // what is closed now is reset
   Slirp* slirp_ = nullptr;
 };
 

@@ -1,6 +1,8 @@
 #include "netstack/wire/tcp.h"
 
 #include "netstack/base/bytes.h"
+#include "netstack/wire/ipv4.h"
+#include "netstack/wire/ipv6.h"
 
 namespace netstack {
 
@@ -56,6 +58,32 @@ void write_tcp(const Tcp& tcp, uint8_t* out) {
   write_u16(out + 14, tcp.window);
   write_u16(out + kChecksumAt, tcp.checksum);
   write_u16(out + kUrgentAt, tcp.urgent);
+}
+
+std::vector<uint8_t> make_tcp_packet(const IpAddress& source, const IpAddress& destination,
+                                     const Tcp& tcp) {
+  const size_t head_bytes = source.v6 ? kIpv6HeadBytes : kIpv4HeadBytes;
+  std::vector<uint8_t> packet(head_bytes + kTcpHeadBytes);
+  if (source.v6) {
+    write_ipv6({.payload_bytes = kTcpHeadBytes,
+                .next_header = kProtocolTcp,
+                .source = source,
+                .destination = destination},
+               packet.data());
+  } else {
+    write_ipv4({.protocol = kProtocolTcp,
+                .source = source,
+                .destination = destination,
+                .total_bytes = static_cast<uint16_t>(packet.size())},
+               packet.data());
+  }
+  const std::span<uint8_t> segment = std::span(packet).subspan(head_bytes);
+  Tcp whole = tcp;
+  whole.checksum = 0;
+  write_tcp(whole, segment.data());
+  whole.checksum = transport_checksum(source, destination, kProtocolTcp, segment);
+  write_tcp(whole, segment.data());
+  return packet;
 }
 
 // The data offset is of no interest here: whatever a receiver makes of it, these bytes are fixed.

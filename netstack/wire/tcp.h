@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <vector>
 
+#include "netstack/wire/ip_address.h"
 #include "netstack/wire/pseudo_header.h"
 
 namespace netstack {
@@ -40,6 +42,11 @@ std::optional<Tcp> parse_tcp(std::span<const uint8_t> segment);
 
 // Writes kTcpHeadBytes without options, checksum as given.
 void write_tcp(const Tcp& tcp, uint8_t* out);
+
+// A whole IP packet of the addresses' family with a segment that has neither options nor data;
+// `tcp`'s checksum is filled in.
+std::vector<uint8_t> make_tcp_packet(const IpAddress& source, const IpAddress& destination,
+                                     const Tcp& tcp);
 
 // Takes URG and the urgent pointer out of a segment and corrects its checksum by the difference
 // (RFC 1624 §3), so a segment with a wrong checksum keeps a wrong one. The checksum must be whole:

@@ -1,6 +1,7 @@
 #include "tools/control/control_socket.h"
 
 #include "tools/control/flow_routes.h"
+#include "tools/control/forward_routes.h"
 #include "tools/control/guest_routes.h"
 #include "tools/control/lan_routes.h"
 #include "tools/control/lease_routes.h"
@@ -16,6 +17,7 @@ void add_all_routes(Router& router, ControlledLan& target) {
   add_policy_routes(router, target);
   add_reason_routes(router, target);
   add_guest_routes(router, target);
+  add_forward_routes(router, target);
 }
 
 void publish_all_events(ControlledLan& target, EventStream& events) {
@@ -23,6 +25,7 @@ void publish_all_events(ControlledLan& target, EventStream& events) {
   publish_lease_events(target, events);
   publish_flow_events(target, events);
   publish_reason_events(target, events);
+  publish_forward_events(target, events);
 }
 
 void forget_all_events(ControlledLan& target) {
@@ -31,6 +34,7 @@ void forget_all_events(ControlledLan& target) {
   target.gateway->names().watch_leases({});
   target.gateway->flows().watch({});
   target.gateway->reasons().observe({});
+  target.gateway->forwards().watch({});
 }
 
 ControlSocket::ControlSocket(Lan& lan, netstack::Log& log, netstack::Gateway* gateway)

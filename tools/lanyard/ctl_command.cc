@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,38 +12,14 @@
 #include "netstack/base/error.h"
 #include "tools/control/text_table.h"
 #include "tools/lanyard/control_client.h"
+#include "tools/lanyard/ctl_forward.h"
+#include "tools/lanyard/ctl_request.h"
 
 namespace tools {
 
 namespace {
 
 using nlohmann::json;
-
-struct CtlOptions {
-  std::string directory;
-  bool as_json = false;
-  bool from_oldest = false;
-  unsigned port = 0;
-  std::string word;  // up or down; a file; a path
-};
-
-void write_out(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
-
-// The answer's body, or what was refused as an Error.
-std::string ask(const CtlOptions& options, const std::string& method, const std::string& path,
-                const json& body = nullptr) {
-  const ControlAnswer answer =
-      ask_control(options.directory, method, path, body.is_null() ? std::string() : body.dump());
-  if (answer.status < 300) return answer.body;
-  const json refusal = json::parse(answer.body, nullptr, false);
-  throw netstack::Error(
-      EX_DATAERR, refusal.is_object() && refusal.contains("error")
-                      ? refusal["error"].get<std::string>()
-                      : fmt::format("cannot {} {}: HTTP status {}", method, path, answer.status));
-}
 
 std::string ports_table(const json& ports) {
   std::vector<std::vector<std::string>> rows{
@@ -146,6 +120,7 @@ void add_ctl_command(CLI::App& app, int&) {
   add_link(*command, options);
   add_events(*command, options);
   add_capture(*command, options);
+  add_forward(*command, options);
   CLI::App* metrics = command->add_subcommand("metrics", "Counters as Prometheus reads them");
   metrics->callback([options] { write_out(ask(*options, "GET", "/metrics")); });
   CLI::App* get = command->add_subcommand("get", "Any GET request: / lists what there is");

@@ -2,6 +2,8 @@
 
 #include <linux/capability.h>
 
+#include <filesystem>
+
 #include "netstack/gateway/gateway_config.h"
 
 namespace tools {
@@ -18,6 +20,15 @@ Sandbox lock(const LockOptions& options, SandboxPlan plan, netstack::Log& log) {
   return sandbox;
 }
 
+// A UNIX socket that leads into a guest is made anew whenever the guest has stopped answering.
+void add_forwards(SandboxPlan& plan, const std::vector<netstack::HostForward>& forwards) {
+  for (const netstack::HostForward& forward : forwards) {
+    if (!forward.is_unix()) continue;
+    plan.unix_streams = true;
+    plan.files.push_back({std::filesystem::path(forward.path).parent_path(), FileUse::kMakeFiles});
+  }
+}
+
 }  // namespace
 
 void LockOptions::add_to(CLI::App& app) {
@@ -32,10 +43,12 @@ void LockOptions::add_capture_directories_to(CLI::App& app) {
       ->check(CLI::ExistingDirectory);
 }
 
-Sandbox lock_switch(const LockOptions& options, const Lan& lan, bool has_gateway,
+Sandbox lock_switch(const LockOptions& options, const Lan& lan,
+                    const netstack::GatewayConfig* gateway,
                     const std::vector<std::string>& further_sockets, netstack::Log& log) {
   SandboxPlan plan;
-  plan.internet = has_gateway;
+  plan.internet = gateway != nullptr;
+  if (gateway != nullptr) add_forwards(plan, gateway->forwards);
   add_host_files(plan, netstack::GatewayConfig{}.resolv_conf);
   add_lan_directory(plan, lan.directory(), false);
   for (const std::string& path : options.capture_directories) {
@@ -46,11 +59,13 @@ Sandbox lock_switch(const LockOptions& options, const Lan& lan, bool has_gateway
 }
 
 // A guest may have taken another user's identity (QEMU's -runas), and shall end all the same.
-void lock_run(const LockOptions& options, netstack::Log& log) {
+void lock_run(const LockOptions& options, const netstack::GatewayConfig& gateway,
+              netstack::Log& log) {
   SandboxPlan plan;
   plan.internet = true;
   plan.children = true;
   plan.capabilities = {CAP_KILL};
+  add_forwards(plan, gateway.forwards);
   add_host_files(plan, netstack::GatewayConfig{}.resolv_conf);
   lock(options, plan, log);
 }

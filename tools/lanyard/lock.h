@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "netstack/base/log.h"
+#include "netstack/gateway/gateway_config.h"
 #include "tools/lan/lan.h"
 #include "tools/sandbox/sandbox.h"
 
@@ -21,9 +22,11 @@ struct LockOptions {
 };
 
 // Both say in the log what could not be locked. Call them before there are threads.
-Sandbox lock_switch(const LockOptions& options, const Lan& lan, bool has_gateway,
+Sandbox lock_switch(const LockOptions& options, const Lan& lan,
+                    const netstack::GatewayConfig* gateway,  // null: none
                     const std::vector<std::string>& further_sockets, netstack::Log& log);
 // After the guest was started: it stays outside, and may be signalled.
-void lock_run(const LockOptions& options, netstack::Log& log);
+void lock_run(const LockOptions& options, const netstack::GatewayConfig& gateway,
+              netstack::Log& log);
 
 }  // namespace tools

@@ -107,7 +107,7 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   });
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();
-  lock_run(lock, log);
+  lock_run(lock, plugged.gateway, log);
   if (capture != nullptr) capture->start_writer();
   if (!wanted) guest->end();
   const uint64_t began_ns = clock.monotonic_ns();

@@ -102,6 +102,16 @@ class Control:
     def set_link(self, port, up):
         return self.request('PUT', f'/ports/{port}/link', {'up': up})
 
+    def forwards(self):
+        return self.request('GET', '/forwards')
+
+    def add_forward(self, spec):
+        """Like --hostfwd, for example 'tcp::0-:22'; what was added, with the port that was chosen."""
+        return self.request('POST', '/forwards', {'forward': spec})
+
+    def remove_forward(self, number):
+        return self.request('DELETE', f'/forwards/{number}')
+
     def start_capture(self, file):
         return self.request('POST', '/captures', {'file': os.path.abspath(file)})
 
