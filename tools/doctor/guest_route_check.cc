@@ -18,7 +18,7 @@ Findings check_guest_routes(const LanSight& lan) {
                     "it has no route by the gateway",
                     lan.guest_name(guest.mac), sign.address, sign.count, sign.ago_s),
         fmt::format("in the guest: ip route replace default via {}", lan.gateway->address)));
-    findings.back().cause = "no-guest-route";
+    findings.back().cause = netstack::cause_row(netstack::Cause::kNoGuestRoute).id;
     findings.back().address = guest.mac;
   }
   if (!findings.empty()) return findings;

@@ -28,7 +28,7 @@ Findings check_ips(const LanSight& lan) {
         is_gateways ? "give the guest another address: this is the gateway's"
                     : "give each guest an address of its own: leave it to DHCP, or see who has it "
                       "by hand"));
-    findings.back().cause = "duplicate-ip";
+    findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
     findings.back().address = claim.mac;
   }
   if (!findings.empty()) return findings;

@@ -58,7 +58,7 @@ Finding describe(const LanSight& lan, const std::string& mac, const GuestPlace& 
   }
   Finding finding =
       problem("leases", "leases", fmt::format("{} on port {} {}", mac, place.port, fact), cure);
-  finding.cause = "no-lease";
+  finding.cause = netstack::cause_row(netstack::Cause::kNoLease).id;
   finding.address = mac;
   finding.port = place.port;
   return finding;

@@ -24,7 +24,7 @@ Findings check_macs(const LanSight& lan) {
                     station.mac, station.moved_from, station.port, station.move_count,
                     station.moved_s),
         "give each guest a MAC address of its own (-device …,mac=)"));
-    findings.back().cause = "duplicate-mac";
+    findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateMac).id;
     findings.back().address = station.mac;
     findings.back().port = station.port;
   }

@@ -13,7 +13,7 @@ constexpr const char* kId = "plugs";
 constexpr const char* kTitle = "plugs";
 
 Finding dead(Finding finding, const PortSight& port) {
-  finding.cause = "plug-dead";
+  finding.cause = netstack::cause_row(netstack::Cause::kPlugDead).id;
   finding.port = port.number;
   return finding;
 }

@@ -33,7 +33,7 @@ Finding describe(const LanSight& lan, const std::string& mac, const std::string&
       fmt::format("{} {}; the gateway is {}", lan.guest_name(mac), fact, names(lan.gateway_vids())),
       "configure the guest's interface without a tag (eth0, not eth0.5), or put both in one VLAN");
   finding.needed = needed;
-  finding.cause = "wrong-vlan";
+  finding.cause = netstack::cause_row(netstack::Cause::kWrongVlan).id;
   finding.address = mac;
   return finding;
 }
