@@ -24,7 +24,6 @@ constexpr std::array kUnmet = {
     Unmet{"bootfile", "the gateway's leases name no boot file"},
     Unmet{"smb", "the gateway starts no SMB server"},
     Unmet{"smbserver", "the gateway starts no SMB server"},
-    Unmet{"guestfwd", "the gateway hands no connection to a command or character device"},
     Unmet{"hostname", "the gateway's leases carry no host name"},
     Unmet{"dnssearch", "the gateway's leases carry no search list"},
     Unmet{"domainname", "the gateway's leases carry no domain name"},
@@ -35,9 +34,9 @@ constexpr std::array kUnmet = {
     Unmet{"ipv6-dns", "the gateway's IPv6 nameserver is fec0::3"},
 };
 
-constexpr auto kKnown =
-    std::to_array<std::string_view>({"type", "id", "model", "mac", "name", "net", "host", "dns",
-                                     "dhcpstart", "ipv4", "ipv6", "restrict", "hostfwd"});
+constexpr auto kKnown = std::to_array<std::string_view>(
+    {"type", "id", "model", "mac", "name", "net", "host", "dns", "dhcpstart", "ipv4", "ipv6",
+     "restrict", "hostfwd", "guestfwd"});
 
 std::optional<uint32_t> address(const std::string& text) {
   in_addr parsed{};
@@ -85,6 +84,7 @@ class Reader {
     read_families();
     result_.restricted = flag("restrict").value_or(false);
     for (const std::string& forward : options_.all("hostfwd")) read_forward(forward);
+    for (const std::string& forward : options_.all("guestfwd")) read_guest_forward(forward);
     return std::move(result_);
   }
 
@@ -147,16 +147,33 @@ class Reader {
     result_.ipv6 = ipv6.value_or(!ipv4.value_or(false));
   }
 
-  // [tcp|udp]:[HOST]:PORT-[GUEST]:PORT
+  // [tcp|udp]:[HOST]:PORT-[GUEST]:PORT, or unix:PATH-[GUEST]:PORT
   void read_forward(const std::string& text) {
     const size_t protocol = text.find(':');
-    const size_t port = protocol == text.npos ? text.npos : text.find(':', protocol + 1);
-    if (port == text.npos) return refuse(fmt::format("hostfwd={}: not a forward", text));
     const std::string name = text.substr(0, protocol);
+    if (name == "unix") return result_.forwards.push_back(text);
+    const size_t host_end = text.starts_with(name + ":[") ? text.find(']') : protocol + 1;
+    const size_t port =
+        std::min(protocol, host_end) == text.npos ? text.npos : text.find(':', host_end);
+    if (port == text.npos) return refuse(fmt::format("hostfwd={}: not a forward", text));
     const std::string host = text.substr(protocol + 1, port - protocol - 1);
-    if (name == "unix") return refuse("hostfwd=unix:…: the gateway forwards TCP and UDP ports");
     result_.forwards.push_back(fmt::format("{}:{}{}", name.empty() ? "tcp" : name,
                                            host.empty() ? "0.0.0.0" : host, text.substr(port)));
+  }
+
+  // [tcp]:ADDRESS:PORT-TARGET, of which a character device by its name or kind is QEMU's own.
+  void read_guest_forward(const std::string& text) {
+    const size_t dash = text.find('-');
+    const std::string target = dash == text.npos ? "" : text.substr(dash + 1);
+    const bool known =
+        target.starts_with("cmd:") || target.starts_with("tcp:") || target.starts_with("unix:");
+    if (!known || (!target.starts_with("cmd:") && target.find(',') != target.npos)) {
+      return refuse(
+          fmt::format("guestfwd={}: the gateway leads to cmd:COMMAND, tcp:ADDRESS:PORT "
+                      "and unix:PATH",
+                      text));
+    }
+    result_.guest_forwards.push_back(text);
   }
 
   const OptionList& options_;

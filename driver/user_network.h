@@ -21,8 +21,9 @@ struct UserNetwork {
   bool ipv6 = true;
   bool restricted = false;
   // PROTOCOL:HOST_ADDRESS:PORT-[GUEST_ADDRESS]:PORT, protocol and host address always there: QEMU
-  // listens on every address when none is given.
+  // listens on every address when none is given. Or unix:PATH-[GUEST_ADDRESS]:PORT.
   std::vector<std::string> forwards;
+  std::vector<std::string> guest_forwards;  // as given: [tcp]:ADDRESS:PORT-TARGET
   std::string refusal;  // not empty: only QEMU can make this network, and this is why
 
   static UserNetwork read(const OptionList& options);

@@ -140,7 +140,9 @@ FlowAccount::Opening Gateway::describe(const FlowKey& key, const Mac& mac, bool 
 
 Policy::Verdict Gateway::judge(const FlowKey& key, const Mac& mac) {
   const bool own_echo = key.protocol == Protocol::kIcmpEcho && is_ours(key.peer);
-  if (policy_.is_open() || own_echo || is_service(key)) return {};
+  const bool led_out =
+      key.protocol == Protocol::kTcp && guest_forwards_.serves(key.peer, key.peer_port);
+  if (policy_.is_open() || own_echo || led_out || is_service(key)) return {};
   return policy_.judge(key.target(), name_book_.names(mac, key.peer));
 }
 

@@ -89,6 +89,15 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
                        stage(frame);
                        schedule_flush();
                      }}),
+      guest_forwards_(
+          loop, config, engine_mac(gateway4_), engine_, log,
+          {.send_packet = [this](const ReturnPath& path,
+                                 std::span<const uint8_t> packet) { stage_packet(path, packet); },
+           .send_frame =
+               [this](std::span<const uint8_t> frame) {
+                 stage(frame);
+                 schedule_flush();
+               }}),
       engine_(
           loop, config, log, connects_,
           [this](std::span<const uint8_t> frame, int send_errno) {
@@ -163,6 +172,7 @@ void Gateway::take(std::span<uint8_t> frame) {
   if (ethertype == kEthertypeArp) {
     guests_.hear_arp(frame);
     forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
+    guest_forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
     engine_.input(frame);
     return;
   }
@@ -280,6 +290,10 @@ void Gateway::take_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
   const Target target{Protocol::kTcp, packet.destination, tcp->destination_port};
   const bool opening = (tcp->flags & (kTcpSyn | kTcpAck | kTcpRst)) == kTcpSyn;
   if (!pass_flow(packet)) return;
+  if (guest_forwards_.serves(target.address, target.port)) {
+    if (!guest_forwards_.take(packet, *tcp, frame)) input_tcp(*parse_guest_packet(frame), frame);
+    return;
+  }
   if (opening && (!admit(packet, target) || !admit_query(packet, target))) return;
   if (target.port == kPortDns && is_nameserver(target.address)) {
     if (!names_.redirect(packet, opening) && opening) {  // the host gives no socket for it
@@ -432,7 +446,7 @@ void Gateway::on_echo_error(const EchoError& error) {
 void Gateway::on_engine_frame(std::span<const uint8_t> frame, int send_errno) {
   sequences_.observe(frame);
   forwards_.observe(frame);
-  frame = names_.reword(frame);
+  frame = guest_forwards_.reword(names_.reword(frame));
   if (connects_.count() != 0 && rework_reset(frame)) return;
   if (rework_error(frame, send_errno)) return;
   stage(frame);

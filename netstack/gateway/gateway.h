@@ -17,6 +17,7 @@
 #include "netstack/gateway/fragments.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_book.h"
+#include "netstack/gateway/guest_forwards.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/gateway/name_book.h"
 #include "netstack/gateway/name_service.h"
@@ -186,6 +187,7 @@ class Gateway final : public Port {
   bool flush_scheduled_ = false;
   uint16_t ip_id_ = 0;
   Forwards forwards_;
+  GuestForwards guest_forwards_;
   NatEngine engine_;  // last: it calls back while it is constructed
 };
 

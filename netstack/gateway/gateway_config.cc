@@ -86,6 +86,15 @@ IpAddress GatewayNetwork::nameserver6() {
   return fec0(3);
 }
 
+std::vector<StaticLease> GatewayConfig::reserved_leases() const {
+  std::vector<StaticLease> reserved = names.leases;
+  for (const GuestForward& forward : guest_forwards) {
+    const auto& ip = forward.address.octets;
+    reserved.push_back({Mac{{0x52, 0x55, ip[0], ip[1], ip[2], ip[3]}}, forward.address});
+  }
+  return reserved;
+}
+
 void GatewayConfig::check_forwards() const {
   for (const HostForward& forward : forwards) check_forward(forward);
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "netstack/gateway/guest_forward.h"
 #include "netstack/gateway/host_forward.h"
 #include "netstack/gateway/names_config.h"
 #include "netstack/gateway/policy.h"
@@ -66,11 +67,14 @@ struct GatewayConfig {
   bool dhcp = true;  // lease addresses
   bool ipv6 = true;  // be an IPv6 router too, and announce it
   std::vector<HostForward> forwards;
+  std::vector<GuestForward> guest_forwards;
   NamesConfig names;
   PolicyConfig policy;
   std::string resolv_conf =
       "/etc/resolv.conf";  // names the host's nameservers; read when it changes
 
+  // Static leases, and the addresses of guest forwards as if they were leased to nobody.
+  std::vector<StaticLease> reserved_leases() const;
   // Throws Error when one leads out of the guests' networks, or cannot be carried.
   void check_forwards() const;
   void check_forward(const HostForward& forward) const;

@@ -44,7 +44,7 @@ NameService::NameService(Loop& loop, const GatewayConfig& config, const Mac& mac
       mac6_(mac6),
       search_(names_.search_wire()),
       duid_(make_duid(mac6.octets)),
-      leases_(network_, names_.leases),
+      leases_(network_, config.reserved_leases()),
       dhcp_(config, leases_, log, loop.clock()),
       lan_(config, leases_),
       resolv_conf_(config.resolv_conf, loop.clock(), log),

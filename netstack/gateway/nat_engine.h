@@ -49,6 +49,9 @@ class NatEngine {
   uint16_t hand_over(Fd connection, const IpAddress& guest, uint16_t port) {
     return of(port).hand_over(std::move(connection), guest, port);
   }
+  bool input_instead(std::span<const uint8_t> frame, Fd target, uint16_t guest_port) {
+    return of(guest_port).input_instead(frame, std::move(target));
+  }
   void input_reset(std::span<const uint8_t> frame, uint16_t guest_port) {
     of(guest_port).input_reset(frame);
   }

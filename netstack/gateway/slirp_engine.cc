@@ -92,6 +92,7 @@ struct SlirpEngine::Callbacks {
   }
   static void opened_fd(int fd, void* opaque) {
     engine(opaque).forget_descriptor(fd);
+    engine(opaque).opened_ = fd;
     engine(opaque).connects_.opened(fd);
   }
   static void closing_fd(int fd, void* opaque) {

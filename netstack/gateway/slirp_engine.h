@@ -107,6 +107,9 @@ class SlirpEngine {
   // Connects a stream socket of whatever family with a guest's TCP port. Returns the port of the
   // gateway's address from which the guest is called; 0: the host had no socket for it (errno).
   uint16_t hand_over(Fd connection, const IpAddress& guest, uint16_t port);
+  // input() of a guest's SYN whose connection is to be `target`, a connected stream socket of
+  // whatever family, in the place of the one libslirp makes. False: it made none.
+  bool input_instead(std::span<const uint8_t> frame, Fd target);
   // input() of a guest's RST: the host's side is reset as well, where libslirp would send a FIN.
   void input_reset(std::span<const uint8_t> frame);
 
@@ -158,6 +161,7 @@ class SlirpEngine {
   uint32_t fruitless_polls_ = 0;
   Loop::TimerId pause_ = 0;
   std::map<int, int> leads_;  // sockets that lead into guests: the caller's, libslirp's
+  int opened_ = -1;           // the socket that libslirp made last
   bool resetting_ = false;    // what is closed now is reset
   Slirp* slirp_ = nullptr;
 };

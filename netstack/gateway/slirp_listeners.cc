@@ -7,6 +7,8 @@
 //
 //   lead_in     listener of libslirp's  ◄─ dup3 ─ a socket that Forwards has bound, so that which
 //               address, which port, when to listen and how long the queue is are decided there
+//   input_instead  connection that libslirp begins for a guest, to a port where nobody is served
+//                  ◄─ dup3 ─ where it really leads: a command's or a UNIX socket, …
 //   hand_over   connection that libslirp has accepted from us ◄─ dup3 ─ the one to be handed over:
 //               a UNIX socket, or IPv6 where the guest has IPv4. No byte passes through here
 //
@@ -163,6 +165,16 @@ void SlirpEngine::stop_leading_in(int socket, Protocol protocol) {
   check(found != leads_.end(), "only what leads in stops leading in");
   remove_listener(found->second, protocol);
   leads_.erase(found);
+}
+
+bool SlirpEngine::input_instead(std::span<const uint8_t> frame, Fd target) {
+  poll_if_stale();
+  opened_ = -1;
+  input(frame);
+  if (opened_ < 0) return false;
+  if (::dup3(target.get(), opened_, O_CLOEXEC) < 0) return false;
+  forget_descriptor(opened_);
+  return true;
 }
 
 uint16_t SlirpEngine::hand_over(Fd connection, const IpAddress& guest, uint16_t port) {

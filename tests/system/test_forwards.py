@@ -41,6 +41,13 @@ def fetch(port, host="127.0.0.1"):
         client.close()
 
 
+def read(path):
+    try:
+        return path.read_text()
+    except OSError:
+        return ""  # it has ended
+
+
 def curl(*words):
     """curl's exit status and output: 7 is a refused connection."""
     done = subprocess.run(["curl", "-sS", "--max-time", "20", *words], capture_output=True, text=True)
@@ -223,6 +230,42 @@ class Forwards(LanTest):
         self.wait_ready(lan, f"unix:{self.folder}/web-:80")
         self.assertEqual(fetch(9000), "it works")
         self.assertEqual(curl("--unix-socket", f"{self.folder}/web", "http://guest/"), (0, "it works"))
+
+    def test_guest_forwards(self):
+        """Commands, UNIX and TCP targets from a real guest, behind the sandbox and --restrict."""
+        site = self.folder / "site"
+        site.mkdir()
+        (site / "index.html").write_text("from the host\n")
+        path = self.folder / "echo"
+        listening = self.start("socat", ["socat", f"UNIX-LISTEN:{path},fork", "EXEC:rev"])
+        wait_for(path.exists, "socat")
+        with lan_harness.web_server(site) as port:
+            self.run_forwarded(["--restrict", "--guestfwd", "tcp:10.0.2.100:7-cmd:tr a-z A-Z", "--guestfwd",
+                                f"tcp:10.0.2.100:8-unix:{path}", "--guestfwd",
+                                f"tcp:10.0.2.100:80-tcp:127.0.0.1:{port}", "--guestfwd",
+                                "tcp:10.0.2.100:9-unix:/nowhere"], [])
+            options = (f"user,id=n,guestfwd=tcp:10.0.2.100:7-cmd:tr a-z A-Z,guestfwd=tcp:10.0.2.100:8-unix:{path},"
+                       f"guestfwd=:10.0.2.100:80-tcp:127.0.0.1:{port},guestfwd=tcp:10.0.2.100:9-unix:/nowhere")
+            self.run_forwarded([], ["-netdev", options, "-device", "virtio-net-pci,netdev=n"])
+        self.assertTrue(listening.running())
+
+    def run_forwarded(self, run_options, qemu_options):
+        guest = self.start_guest(f"guest{len(qemu_options)}", [
+            "ip address show dev eth0 | grep -q 10.0.2.15 || ip address add 10.0.2.15/24 dev eth0",
+            "echo loud | nc -w 5 10.0.2.100 7", "echo abc | nc -w 5 10.0.2.100 8",
+            "wget -q -T 10 -O - http://10.0.2.100/", "nc -w 5 10.0.2.100 9"], run_options,
+            qemu_options=qemu_options)
+        _, command, unix, web, nobody = guest.finish().commands
+        self.assertIn("LOUD", command.output)
+        self.assertIn("cba", unix.output)
+        self.assertIn("from the host", web.output)
+        self.assertIn("refused", nobody.output)
+        self.assertIn("a guest's connection to tcp:10.0.2.100:9-unix:/nowhere is refused: No such file or directory",
+                      guest.stderr())
+        openers = [each for each in pathlib.Path("/proc").glob("[0-9]*/comm") if "lanyard-opener" in read(each)]
+        mine = os.readlink("/proc/self/ns/net")
+        wait_for(lambda: not [each for each in openers if each.exists() and
+                              os.readlink(each.parent / "ns" / "net") == mine], "the opener to end")
 
     def test_idle_costs_nothing(self):
         """A LAN with forwards and without guests uses no processor time to speak of."""

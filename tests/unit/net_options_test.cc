@@ -186,14 +186,28 @@ TEST_CASE("forwards keep QEMU's meaning: every address of the host, unless one i
   CHECK(forwards("hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:53-10.0.2.15:53") ==
         Words{"tcp:0.0.0.0:2222-:22", "udp:127.0.0.1:53-10.0.2.15:53"});
   CHECK(forwards("hostfwd=::80-:80") == Words{"tcp:0.0.0.0:80-:80"});
-  CHECK(user("hostfwd=unix:/run/x-:22").refusal.starts_with("hostfwd=unix:"));
+  CHECK(forwards("hostfwd=unix:/run/x-:22") == Words{"unix:/run/x-:22"});
+  CHECK(forwards("hostfwd=tcp:[::1]:80-:80,hostfwd=:[::]:81-:81") ==
+        Words{"tcp:[::1]:80-:80", "tcp:[::]:81-:81"});
   CHECK(user("hostfwd=2222").refusal == "hostfwd=2222: not a forward");
 }
 
+TEST_CASE("guest forwards to commands and sockets are the gateway's, to QEMU's devices QEMU's") {
+  const auto network =
+      user("guestfwd=tcp:10.0.2.100:1-cmd:echo a,,b,guestfwd=:10.0.2.100:2-unix:/x");
+  CHECK(network.refusal.empty());
+  CHECK(network.guest_forwards == Words{"tcp:10.0.2.100:1-cmd:echo a,b", ":10.0.2.100:2-unix:/x"});
+  for (const char* other : {"tcp:10.0.2.100:1-chardev0", "tcp:10.0.2.100:1", "tcp:10.0.2.100:1-",
+                            "tcp:10.0.2.100:1-unix:/x,,server=on"}) {
+    CAPTURE(other);
+    CHECK(user(fmt::format("guestfwd={}", other)).refusal.starts_with("guestfwd="));
+  }
+}
+
 TEST_CASE("what only QEMU's own network can is refused by name") {
-  for (const char* key : {"tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "guestfwd",
-                          "hostname", "dnssearch", "domainname", "ipv6-net", "ipv6-prefix",
-                          "ipv6-prefixlen", "ipv6-host", "ipv6-dns", "new-in-qemu-99"}) {
+  for (const char* key : {"tftp", "tftp-server-name", "bootfile", "smb", "smbserver", "hostname",
+                          "dnssearch", "domainname", "ipv6-net", "ipv6-prefix", "ipv6-prefixlen",
+                          "ipv6-host", "ipv6-dns", "new-in-qemu-99"}) {
     CAPTURE(key);
     CHECK(user(fmt::format("{}=x", key)).refusal.starts_with(fmt::format("{}: ", key)));
   }

@@ -14,6 +14,10 @@ void LanOptions::add_to(CLI::App& app) {
          "--hostfwd", forwards,
          "Forward a host port into a guest, for example tcp:127.0.0.1:2222-:22; may be repeated")
       ->type_name("SPEC");
+  app.add_option("--guestfwd", guest_forwards,
+                 "A place in the guests' network that leads to a command or socket of the host, for "
+                 "example tcp:10.0.2.100:1234-cmd:cat; may be repeated")
+      ->type_name("SPEC");
   add_names_to(app);
   add_policy_to(app);
   egress.add_to(app);
@@ -100,6 +104,7 @@ std::string LanOptions::gateway_options() const {
   };
   add(!net.empty(), "--net");
   add(!forwards.empty(), "--hostfwd");
+  add(!guest_forwards.empty(), "--guestfwd");
   add(!hosts.empty(), "--host");
   add(!leases.empty(), "--lease");
   add(domain != netstack::NamesConfig{}.domain, "--domain");
@@ -123,6 +128,9 @@ netstack::GatewayConfig LanOptions::gateway() const {
   if (!net.empty()) config.network = netstack::GatewayNetwork::parse(net);
   for (const std::string& forward : forwards) {
     config.forwards.push_back(netstack::HostForward::parse(forward));
+  }
+  for (const std::string& forward : guest_forwards) {
+    config.guest_forwards.push_back(netstack::GuestForward::parse(forward));
   }
   using netstack::NamesConfig;
   NamesConfig& names = config.names;

@@ -22,6 +22,7 @@ struct PolicyOption {
 struct LanOptions {
   std::string net;
   std::vector<std::string> forwards;
+  std::vector<std::string> guest_forwards;
   std::vector<std::string> hosts;
   std::vector<std::string> leases;
   std::string domain = "lan";

@@ -38,6 +38,10 @@ std::string stand_in_for(const driver::UserNetwork& user, bool net_is_chosen,
     for (const std::string& forward : user.forwards) {
       wanted.forwards.push_back(netstack::HostForward::parse(forward));
     }
+    for (const std::string& forward : user.guest_forwards) {
+      wanted.guest_forwards.push_back(netstack::GuestForward::parse(forward));
+      wanted.guest_forwards.back().check(wanted.network);
+    }
     wanted.check_forwards();
   } catch (const netstack::Error& error) {
     return error.what();
