@@ -8,6 +8,7 @@
 
 #include "tests/unit/gateway_bed.h"
 #include "tests/unit/port_fixture.h"
+#include "tests/unit/whole_reply.h"
 #include "tools/control/api_description.h"
 #include "tools/control/control_socket.h"
 #include "tools/control/egress_report.h"
@@ -27,7 +28,7 @@ struct World {
   ~World() { forget_all_events(target); }
   ControlReply ask(const char* method, const std::string& path, json body = json::object()) {
     ControlRequest request{.method = method, .path = path, .body = std::move(body)};
-    return router.answer(std::move(request));
+    return whole(router.answer(std::move(request)));
   }
   std::vector<json> take_events() {
     std::string text(1U << 20U, 0);
@@ -44,7 +45,7 @@ struct World {
 
   Bed bed = make_bed();
   Lan lan{bed.loop, bed.log};
-  ControlledLan target{lan, bed.log, &bed.gateway};
+  ControlledLan target{.lan = lan, .log = bed.log, .gateway = &bed.gateway};
   EventStream events{bed.clock};
   EventStream::Cursor cursor{events, true};
   Router router;

@@ -9,7 +9,9 @@
 #include "netstack/base/error.h"
 #include "netstack/port/memory_port.h"
 #include "tests/unit/port_fixture.h"
+#include "tests/unit/whole_reply.h"
 #include "tools/control/api_description.h"
+#include "tools/control/capture_routes.h"
 #include "tools/control/control_socket.h"
 #include "tools/control/event_stream.h"
 #include "tools/control/router.h"
@@ -34,14 +36,14 @@ struct World {
     return static_cast<MemoryPort*>(lan.add_plug(std::make_unique<MemoryPort>("plug"), request));
   }
   ControlReply ask(const char* method, const char* path, json body = json::object()) {
-    return router.answer({.method = method, .path = path, .body = std::move(body)});
+    return tests::whole(router.answer({.method = method, .path = path, .body = std::move(body)}));
   }
 
   ManualClock clock;
   Loop loop{clock};
   MemoryLog log;
   Lan lan{loop, log};
-  ControlledLan target{lan, log};
+  ControlledLan target{.lan = lan, .log = log};
   EventStream events{clock};
   Router router;
 };
@@ -131,21 +133,75 @@ TEST_CASE("a link that is down passes nothing either way and counts it") {
   CHECK(b->received_count() == 1);
 }
 
-TEST_CASE("captures: one at a time, by absolute path") {
+TEST_CASE("captures: several at once, by absolute path, each ended by its id") {
   World world;
   TemporaryDirectory folder;
   const std::string file = folder.file("x.pcap");
+  const std::string other = folder.file("y.pcap");
+  EventStream::Cursor events(world.events, false, {"capture"});
   CHECK(world.ask("GET", "/captures").json == json::array());
   CHECK(world.ask("POST", "/captures", {{"file", "x.pcap"}}).status == 400);
   CHECK(world.ask("POST", "/captures", {{"file", folder.file("no/such")}}).status == 409);
   CHECK(world.ask("GET", "/captures").json == json::array());
-  CHECK(world.ask("POST", "/captures", {{"file", file}}).status == 201);
-  CHECK(world.ask("GET", "/captures").json[0]["file"] == file);
-  CHECK(world.ask("POST", "/captures", {{"file", folder.file("y")}}).status == 409);
-  world.plug()->inject(numbered_frame(60, 1));
+  CHECK(world.ask("POST", "/captures", {{"file", file}}).json["id"] == 1);
+  CHECK(world.ask("POST", "/captures", {{"file", file}}).status == 409);
+  MemoryPort* port = world.plug();
+  port->inject(numbered_frame(60, 1));
+  CHECK(world.ask("POST", "/captures", {{"file", other}}).status == 201);
+  port->inject(numbered_frame(60, 2));
+  CHECK(world.ask("GET", "/captures").json.size() == 2);
+  CHECK(world.ask("DELETE", "/captures/7").status == 404);
+  CHECK(world.ask("DELETE", "/captures/1").json[0]["file"] == other);
+  port->inject(numbered_frame(60, 3));
   CHECK(world.ask("DELETE", "/captures").status == 200);
-  CHECK(std::filesystem::file_size(file) == 24 + 16 + 60);
+  port->inject(numbered_frame(60, 4));
+  CHECK(std::filesystem::file_size(file) == 24 + 2 * (16 + 60));
+  CHECK(std::filesystem::file_size(other) == 24 + 2 * (16 + 60));
   CHECK(world.ask("GET", "/captures").json == json::array());
+  CHECK(parse_lines(read_all(events)).size() == 4);
+}
+
+TEST_CASE("no more captures at once than there is a limit for") {
+  World world;
+  TemporaryDirectory folder;
+  for (size_t at = 0; at < kCaptures_count; ++at) {
+    CHECK(world.ask("POST", "/captures", {{"file", folder.file(std::to_string(at))}}).status ==
+          201);
+  }
+  const ControlReply refused = world.ask("POST", "/captures", {{"file", folder.file("more")}});
+  CHECK(refused.status == 409);
+  CHECK(refused.json["error"].get<std::string>().find("8 captures run already") !=
+        std::string::npos);
+}
+
+TEST_CASE("events of some kinds only") {
+  World world;
+  EventStream::Cursor plugs(world.events, false, {"plug"});
+  EventStream::Cursor two(world.events, false, {"plug-came", "link-down"});
+  EventStream::Cursor near(world.events, false, {"plug-cam"});
+  world.plug("x");
+  world.ask("PUT", "/ports/1/link", {{"up", false}});
+  world.ask("PUT", "/ports/1/link", {{"up", false}});
+  CHECK(parse_lines(read_all(plugs)).size() == 2);
+  CHECK(parse_lines(read_all(two)).size() == 2);
+  CHECK(read_all(near).empty());
+}
+
+TEST_CASE("a flood of one kind of event does not drive out the others") {
+  ManualClock clock;
+  EventStream stream(clock);
+  stream.publish({{"event", "rare"}});
+  for (size_t i = 0; i < 3 * kEventsKept_count; ++i) stream.publish({{"event", "flood"}});
+  clock.advance_ns(kEventWindow_ns);
+  stream.publish({{"event", "rare"}});
+  EventStream::Cursor all(stream, true);
+  const auto events = parse_lines(read_all(all));
+  REQUIRE(events.size() == kEventsOfKind_count + 3);
+  CHECK(events[0]["event"] == "rare");
+  CHECK(events[kEventsOfKind_count + 1]["kind"] == "flood");
+  CHECK(events[kEventsOfKind_count + 1]["count"] == 3 * kEventsKept_count - kEventsOfKind_count);
+  CHECK(events.back()["event"] == "rare");
+  CHECK(stream.suppressed_count() == 3 * kEventsKept_count - kEventsOfKind_count);
 }
 
 TEST_CASE("events: in order, from now or from the oldest kept, cut anywhere") {
@@ -169,7 +225,10 @@ TEST_CASE("a reader that falls behind is told how many events it missed") {
   ManualClock clock;
   EventStream stream(clock);
   EventStream::Cursor slow(stream, false);
-  for (size_t i = 0; i < kEventsKept_count + 5; ++i) stream.publish({{"event", "x"}});
+  for (size_t i = 0; i < kEventsKept_count + 5; ++i) {
+    clock.advance_ns(kEventWindow_ns / kEventsOfKind_count + 1);
+    stream.publish({{"event", "x"}});
+  }
   const auto events = parse_lines(read_all(slow));
   REQUIRE(events.size() == kEventsKept_count + 1);
   CHECK(events[0] == json({{"event", "missed"}, {"count", 5}}));

@@ -1,8 +1,10 @@
 #include "tools/control/control_socket.h"
 
+#include "tools/control/capture_routes.h"
 #include "tools/control/flow_routes.h"
 #include "tools/control/forward_routes.h"
 #include "tools/control/guest_routes.h"
+#include "tools/control/lan_metrics.h"
 #include "tools/control/lan_routes.h"
 #include "tools/control/lease_routes.h"
 #include "tools/control/policy_routes.h"
@@ -12,15 +14,29 @@ namespace tools {
 
 void add_all_routes(Router& router, ControlledLan& target) {
   add_lan_routes(router, target);
+  add_capture_routes(router, target);
   add_lease_routes(router, target);
   add_flow_routes(router, target);
   add_policy_routes(router, target);
   add_reason_routes(router, target);
   add_guest_routes(router, target);
   add_forward_routes(router, target);
+  router.add("GET", "/metrics",
+             [&target](const ControlRequest&) { return reply_with_metrics(all_metrics(target)); });
+}
+
+std::vector<MetricsWriter> all_metrics(const ControlledLan& target) {
+  std::vector<MetricsWriter> all;
+  add_lan_metrics(all, target);
+  add_control_metrics(all, target);
+  add_name_metrics(all, target);
+  add_reason_metrics(all, target);
+  add_flow_metrics(all, target);
+  return all;
 }
 
 void publish_all_events(ControlledLan& target, EventStream& events) {
+  target.events = &events;
   publish_lan_events(target, events);
   publish_lease_events(target, events);
   publish_flow_events(target, events);
@@ -29,6 +45,7 @@ void publish_all_events(ControlledLan& target, EventStream& events) {
 }
 
 void forget_all_events(ControlledLan& target) {
+  target.events = nullptr;
   target.lan.ports().watch({});
   if (target.gateway == nullptr) return;
   target.gateway->names().watch_leases({});
@@ -38,7 +55,7 @@ void forget_all_events(ControlledLan& target) {
 }
 
 ControlSocket::ControlSocket(Lan& lan, netstack::Log& log, netstack::Gateway* gateway)
-    : target_{lan, log, gateway}, events_(lan.loop().clock()) {
+    : target_{.lan = lan, .log = log, .gateway = gateway}, events_(lan.loop().clock()) {
   add_all_routes(router_, target_);
   publish_all_events(target_, events_);
 }
@@ -47,10 +64,13 @@ ControlSocket::~ControlSocket() {
   forget_all_events(target_);
 }
 
-void ControlSocket::open(const std::string& path, const std::string& capture_path) {
-  target_.capture_path = capture_path;
+void ControlSocket::show_capture(const std::string& file, const netstack::Capture* capture) {
+  if (capture != nullptr) target_.captures.push_back({target_.next_capture_id++, file, capture});
+}
+
+void ControlSocket::open(const std::string& path) {
   server_ = std::make_unique<HttpServer>(target_.lan.loop(), netstack::listen_unix(path), router_,
-                                         events_);
+                                         events_, target_.counters);
 }
 
 }  // namespace tools

@@ -8,15 +8,17 @@
 #include "tools/control/controlled_lan.h"
 #include "tools/control/event_stream.h"
 #include "tools/control/http_server.h"
+#include "tools/control/metrics_page.h"
 #include "tools/control/router.h"
 
 namespace tools {
 
-// The table of all operations and all events, one matter after the other. A matter is a pair of
-// files MATTER_routes.{h,cc}, and openapi/MATTER.json describes what it serves.
+// The tables of all operations, events and counters, one matter after the other. A matter is a pair
+// of files MATTER_routes.{h,cc}, and openapi/MATTER.json describes what it serves.
 void add_all_routes(Router& router, ControlledLan& target);
 void publish_all_events(ControlledLan& target, EventStream& events);
 void forget_all_events(ControlledLan& target);  // before the stream ends
+std::vector<MetricsWriter> all_metrics(const ControlledLan& target);
 
 // DIR/control of a LAN.
 class ControlSocket {
@@ -25,8 +27,9 @@ class ControlSocket {
   ControlSocket(Lan& lan, netstack::Log& log, netstack::Gateway* gateway);
   ~ControlSocket();
 
-  // `capture_path`: of the capture that runs already; empty: none. Throws Error.
-  void open(const std::string& path, const std::string& capture_path);
+  // A capture that runs already; null: none.
+  void show_capture(const std::string& file, const netstack::Capture* capture);
+  void open(const std::string& path);  // throws Error
 
   // Who says where captures can still be made, once the process has locked itself in.
   void lets_capture_to(std::function<bool(const std::string& path)> ask) {

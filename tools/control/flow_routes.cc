@@ -81,36 +81,31 @@ void publish_flow_events(ControlledLan& target, EventStream& events) {
   });
 }
 
-std::string flow_metrics(netstack::Gateway& gateway) {
-  const netstack::FlowAccount& account = gateway.flows();
-  const auto& counters = account.counters();
-  std::string text;
-  const auto head = [&](const char* name, const char* help, const char* type) {
-    text += fmt::format("# HELP {0} {1}\n# TYPE {0} {2}\n", name, help, type);
-  };
-  const auto one = [&](const char* name, const char* help, const char* type, uint64_t value) {
-    head(name, help, type);
-    text += fmt::format("{} {}\n", name, value);
-  };
-  one("lanyard_flows", "Flows through the gateway that are live now", "gauge",
-      account.live_count());
-  one("lanyard_flows_opened_total", "Flows through the gateway", "counter", counters.opened);
-  head("lanyard_flows_ended_total", "Flows that have ended or were not let through, by outcome",
-       "counter");
-  for (size_t at = 0; at < counters.ended.size(); ++at) {
-    const auto state = static_cast<FlowState>(at);
-    if (state == FlowState::kOpening || state == FlowState::kEstablished) continue;
-    text += fmt::format("lanyard_flows_ended_total{{outcome=\"{}\"}} {}\n",
-                        netstack::flow_state_name(state), counters.ended[at]);
-  }
-  one("lanyard_flows_over_limit_total", "Flows refused because a guest had its share", "counter",
-      counters.over_limit);
-  one("lanyard_questions_denied_total", "DNS questions that the policy refused", "counter",
-      counters.questions_denied);
-  head("lanyard_flow_bytes_total", "Bytes of IP packets of flows", "counter");
-  text += fmt::format("lanyard_flow_bytes_total{{direction=\"out\"}} {}\n", counters.bytes_out);
-  text += fmt::format("lanyard_flow_bytes_total{{direction=\"in\"}} {}\n", counters.bytes_in);
-  return text;
+void add_flow_metrics(std::vector<MetricsWriter>& all, const ControlledLan& target) {
+  if (target.gateway == nullptr) return;
+  all.emplace_back([&target](MetricsPage& page) {
+    const netstack::FlowAccount& account = target.gateway->flows();
+    const auto& counters = account.counters();
+    page.single("lanyard_flows", "Flows through the gateway that are live now", "gauge",
+                account.live_count());
+    page.single("lanyard_flows_opened_total", "Flows through the gateway", "counter",
+                counters.opened);
+    page.head("lanyard_flows_ended_total",
+              "Flows that have ended or were not let through, by outcome", "counter");
+    for (size_t at = 0; at < counters.ended.size(); ++at) {
+      const auto state = static_cast<FlowState>(at);
+      if (state == FlowState::kOpening || state == FlowState::kEstablished) continue;
+      page.sample("lanyard_flows_ended_total{{outcome=\"{}\"}} {}",
+                  netstack::flow_state_name(state), counters.ended[at]);
+    }
+    page.single("lanyard_flows_over_limit_total", "Flows refused because a guest had its share",
+                "counter", counters.over_limit);
+    page.single("lanyard_questions_denied_total", "DNS questions that the policy refused",
+                "counter", counters.questions_denied);
+    page.head("lanyard_flow_bytes_total", "Bytes of IP packets of flows", "counter");
+    page.sample("lanyard_flow_bytes_total{{direction=\"out\"}} {}", counters.bytes_out);
+    page.sample("lanyard_flow_bytes_total{{direction=\"in\"}} {}", counters.bytes_in);
+  });
 }
 
 }  // namespace tools

@@ -1,9 +1,10 @@
 #pragma once
 
-#include <string>
+#include <vector>
 
 #include "tools/control/controlled_lan.h"
 #include "tools/control/event_stream.h"
+#include "tools/control/metrics_page.h"
 #include "tools/control/router.h"
 
 namespace tools {
@@ -15,6 +16,6 @@ void add_flow_routes(Router& router, ControlledLan& target);
 // "flow-ended", "flow-denied" and "question-denied".
 void publish_flow_events(ControlledLan& target, EventStream& events);
 
-std::string flow_metrics(netstack::Gateway& gateway);  // Prometheus text
+void add_flow_metrics(std::vector<MetricsWriter>& all, const ControlledLan& target);
 
 }  // namespace tools

@@ -5,11 +5,21 @@
 // once more when it is whole; our Exchange collects it between the calls. A reader of events that
 // has read everything is suspended and taken up again by the next event; all are taken up at the
 // end, because the library refuses to stop with suspended connections.
+//
+// Time. A reply of any length is made block by block, each when the one before is written, so that
+// one turn of the loop makes one block for each client at most.
+//
+// Hostile clients. The library's own timeout sees a client that is silent, and not one that sends a
+// byte now and then. So clients stand in a list from when they began to ask; whoever is in it for
+// too long, or first when room is needed, is cut: its socket is shut down, which the library takes
+// for the client's hanging up. (Refused: a thread for the control socket. It would need a lock
+// around the switch, or a copy of all it shows.)
 #include "tools/control/http_server.h"
 
 #include <fmt/format.h>
 #include <microhttpd.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,6 +30,14 @@
 #include "netstack/base/error.h"
 
 namespace tools {
+
+// One connection.
+struct HttpServer::Client {
+  int fd;
+  uint64_t since_ns = 0;
+  bool listed = false;  // in clients_: not a reader of events, not cut
+  std::list<Client*>::iterator place = {};
+};
 
 // One request while it is read.
 struct HttpServer::Exchange {
@@ -32,34 +50,120 @@ struct HttpServer::Subscriber {
   MHD_Connection* connection;
   EventStream::Cursor cursor;
   bool suspended = false;
-  Subscriber* previous = nullptr;
-  Subscriber* next = nullptr;
+  std::list<Subscriber*>::iterator place = {};
 };
 
 namespace {
 
-MHD_Response* response_of(const ControlReply& reply) {
+// A reply on its way, block by block.
+struct Pieces {
+  std::function<std::string()> next;
+  std::string rest = {};
+  size_t used = 0;
+
+  static ssize_t read(void* self, uint64_t /*offset*/, char* out, size_t size) {
+    auto& pieces = *static_cast<Pieces*>(self);
+    size_t given = 0;
+    while (given < size) {
+      if (pieces.used == pieces.rest.size()) {
+        pieces.rest = pieces.next();
+        pieces.used = 0;
+        if (pieces.rest.empty()) break;
+      }
+      const size_t part = std::min(size - given, pieces.rest.size() - pieces.used);
+      std::memcpy(out + given, pieces.rest.data() + pieces.used, part);
+      given += part;
+      pieces.used += part;
+    }
+    return given > 0 ? static_cast<ssize_t>(given) : MHD_CONTENT_READER_END_OF_STREAM;
+  }
+  static void forget(void* self) { delete static_cast<Pieces*>(self); }
+};
+
+MHD_Response* response_of(ControlReply& reply) {
+  if (reply.pieces) {
+    return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kControlBlock_size, Pieces::read,
+                                             new Pieces{std::move(reply.pieces)}, Pieces::forget);
+  }
   const std::string text =
       reply.text ? *reply.text
                  : reply.json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
-  MHD_Response* response = MHD_create_response_from_buffer(
-      text.size(), const_cast<char*>(text.data()), MHD_RESPMEM_MUST_COPY);
-  MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-                          reply.text ? "text/plain; charset=utf-8" : "application/json");
-  return response;
+  return MHD_create_response_from_buffer(text.size(), const_cast<char*>(text.data()),
+                                         MHD_RESPMEM_MUST_COPY);
 }
 
-MHD_Result put(MHD_Connection* connection, const ControlReply& reply) {
+MHD_Result put(MHD_Connection* connection, ControlReply reply) {
+  const char* type = reply.pieces ? reply.pieces_type
+                     : reply.text ? "text/plain; charset=utf-8"
+                                  : "application/json";
   MHD_Response* response = response_of(reply);
+  MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
   const MHD_Result result =
       MHD_queue_response(connection, static_cast<unsigned>(reply.status), response);
   MHD_destroy_response(response);
   return result;
 }
 
+MHD_Result take_query(void* texts, MHD_ValueKind /*kind*/, const char* name, const char* value) {
+  static_cast<NamedTexts*>(texts)->insert_or_assign(name, value != nullptr ? value : "");
+  return MHD_YES;
+}
+
+NamedTexts query_of(MHD_Connection* connection) {
+  NamedTexts query;
+  MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_query, &query);
+  return query;
+}
+
+std::vector<std::string> words_of(std::string_view list) {
+  std::vector<std::string> words;
+  while (!list.empty()) {
+    const size_t end = std::min(list.find(','), list.size());
+    if (end > 0) words.emplace_back(list.substr(0, end));
+    list.remove_prefix(std::min(end + 1, list.size()));
+  }
+  return words;
+}
+
 }  // namespace
 
 struct HttpServer::Calls {
+  // --- connections ---
+
+  static void notice(void* self, MHD_Connection* connection, void** slot,
+                     MHD_ConnectionNotificationCode code) {
+    auto& server = *static_cast<HttpServer*>(self);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+      const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+      auto* client = new Client{info->connect_fd};
+      *slot = client;
+      ++server.client_count_;
+      ++server.counters_.connections;
+      list(server, *client);
+      server.make_room();
+    } else {
+      auto* client = static_cast<Client*>(std::exchange(*slot, nullptr));
+      strike(server, *client);
+      --server.client_count_;
+      delete client;
+    }
+  }
+
+  static Client& client_of(MHD_Connection* connection) {
+    const auto* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return *static_cast<Client*>(info->socket_context);
+  }
+  static void list(HttpServer& server, Client& client) {
+    client.since_ns = server.loop_.clock().monotonic_ns();
+    client.place = server.clients_.insert(server.clients_.end(), &client);
+    client.listed = true;
+  }
+  static void strike(HttpServer& server, Client& client) {
+    if (std::exchange(client.listed, false)) server.clients_.erase(client.place);
+  }
+
+  // --- requests ---
+
   static MHD_Result handle(void* self, MHD_Connection* connection, const char* path,
                            const char* method, const char* /*version*/, const char* part,
                            size_t* part_size, void** slot) {
@@ -75,46 +179,70 @@ struct HttpServer::Calls {
       *part_size = 0;
       return MHD_YES;
     }
-    if (exchange.too_long) {
-      const auto line = fmt::format("cannot {} {}: the body is longer than {} bytes; send less",
-                                    method, path, kControlBody_size);
-      return put(connection, ControlRefusal(413, line).reply());
+    ControlRequest request{.method = method, .path = path, .query = query_of(connection)};
+    if (request.method == "HEAD") request.method = "GET";  // the library leaves the body out
+    if (request.method == "GET" && request.path == "/events" && !exchange.too_long) {
+      if (server.subscribers_.size() < server.limits_.reader_count_max) {
+        return subscribe(server, connection, request);
+      }
+      ++server.counters_.readers_refused;
     }
-    if (std::string_view(method) == "GET" && std::string_view(path) == "/events") {
-      return subscribe(server, connection);
-    }
-    return put(connection, answer(server, method, path, exchange.body));
+    ControlReply reply = answer(server, std::move(request), exchange);
+    ++server.counters_.requests;
+    server.counters_.refused += reply.status >= 400 ? 1 : 0;
+    return put(connection, std::move(reply));
   }
 
-  static ControlReply answer(HttpServer& server, const char* method, const char* path,
-                             const std::string& body) {
-    ControlRequest request{.method = method, .path = path};
-    if (!body.empty()) {
-      request.body = nlohmann::json::parse(body, nullptr, false);
+  static ControlReply answer(HttpServer& server, ControlRequest request, const Exchange& exchange) {
+    const std::string tried = fmt::format("cannot {} {}", request.method, request.path);
+    if (exchange.too_long) {
+      return ControlRefusal(413, fmt::format("{}: the body is longer than {} bytes; send less",
+                                             tried, kControlBody_size))
+          .reply();
+    }
+    if (request.method == "GET" && request.path == "/events") {
+      return ControlRefusal(503, fmt::format("{}: {} clients read events already; end one of them",
+                                             tried, server.limits_.reader_count_max))
+          .reply();
+    }
+    if (!exchange.body.empty()) {
+      request.body = nlohmann::json::parse(exchange.body, nullptr, false);
       if (!request.body.is_object()) {
-        const auto line =
-            fmt::format("cannot {} {}: the body is no JSON object; send one", method, path);
-        return ControlRefusal(400, line).reply();
+        return ControlRefusal(400, tried + ": the body is no JSON object; send one").reply();
       }
     }
     return server.router_.answer(std::move(request));
   }
 
-  static void forget(void* /*self*/, MHD_Connection* /*connection*/, void** slot,
-                     MHD_RequestTerminationCode /*how*/) {
+  static void forget(void* self, MHD_Connection* connection, void** slot,
+                     MHD_RequestTerminationCode how) {
+    auto& server = *static_cast<HttpServer*>(self);
     delete static_cast<Exchange*>(std::exchange(*slot, nullptr));
+    Client& client = client_of(connection);
+    if (how == MHD_REQUEST_TERMINATED_TIMEOUT_REACHED) {
+      ++(client.listed ? server.counters_.slow_cut : server.counters_.readers_cut);
+    }
+    if (how != MHD_REQUEST_TERMINATED_COMPLETED_OK || !client.listed) return;
+    strike(server, client);
+    list(server, client);
   }
 
-  static MHD_Result subscribe(HttpServer& server, MHD_Connection* connection) {
-    const char* from = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "from");
-    const bool from_oldest = from != nullptr && std::string_view(from) == "oldest";
-    auto* subscriber =
-        new Subscriber{server, connection, EventStream::Cursor(server.events_, from_oldest)};
-    subscriber->next = server.subscribers_;
-    if (subscriber->next != nullptr) subscriber->next->previous = subscriber;
-    server.subscribers_ = subscriber;
+  // --- events ---
+
+  static MHD_Result subscribe(HttpServer& server, MHD_Connection* connection,
+                              const ControlRequest& request) {
+    const auto from = request.query.find("from");
+    const auto kind = request.query.find("kind");
+    const bool from_oldest = from != request.query.end() && from->second == "oldest";
+    std::vector<std::string> kinds;
+    if (kind != request.query.end()) kinds = words_of(kind->second);
+    auto* subscriber = new Subscriber{
+        server, connection, EventStream::Cursor(server.events_, from_oldest, std::move(kinds))};
+    subscriber->place = server.subscribers_.insert(server.subscribers_.end(), subscriber);
+    strike(server, client_of(connection));
+    ++server.counters_.requests;
     MHD_Response* response = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, kEventBlock_size, read_events, subscriber, unsubscribe);
+        MHD_SIZE_UNKNOWN, kControlBlock_size, read_events, subscriber, unsubscribe);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/x-ndjson");
     const MHD_Result result = MHD_queue_response(connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
@@ -133,26 +261,27 @@ struct HttpServer::Calls {
 
   static void unsubscribe(void* self) {
     auto* subscriber = static_cast<Subscriber*>(self);
-    if (subscriber->next != nullptr) subscriber->next->previous = subscriber->previous;
-    if (subscriber->previous != nullptr) {
-      subscriber->previous->next = subscriber->next;
-    } else {
-      subscriber->server.subscribers_ = subscriber->next;
-    }
+    subscriber->server.subscribers_.erase(subscriber->place);
     delete subscriber;
   }
 };
 
 HttpServer::HttpServer(netstack::Loop& loop, netstack::UnixListener listener, const Router& router,
-                       EventStream& events)
-    : loop_(loop), router_(router), events_(events), file_(std::move(listener.file)) {
+                       EventStream& events, ControlCounters& counters, const HttpLimits& limits)
+    : loop_(loop),
+      router_(router),
+      events_(events),
+      counters_(counters),
+      limits_(limits),
+      file_(std::move(listener.file)) {
   // The library closes the descriptor at its end.
   const int fd = listener.fd.release();
   daemon_ = MHD_start_daemon(
       MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr, Calls::handle, this,
-      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, kControlConnections_count,
-      MHD_OPTION_CONNECTION_TIMEOUT, kControlIdle_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-      kControlMemory_size, MHD_OPTION_NOTIFY_COMPLETED, Calls::forget, nullptr, MHD_OPTION_END);
+      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, limits_.connection_count_max,
+      MHD_OPTION_CONNECTION_TIMEOUT, limits_.idle_s_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+      kControlMemory_size, MHD_OPTION_NOTIFY_COMPLETED, Calls::forget, this,
+      MHD_OPTION_NOTIFY_CONNECTION, Calls::notice, this, MHD_OPTION_END);
   if (daemon_ == nullptr) {
     ::close(fd);
     throw netstack::Error(EX_OSERR, fmt::format("cannot serve {}: libmicrohttpd does not start; "
@@ -182,16 +311,39 @@ void HttpServer::run_after(uint64_t delay_ns) {
 
 void HttpServer::run() {
   timer_ = 0;
+  const uint64_t began_ns = loop_.clock().monotonic_ns();
   wake_subscribers();
+  cut_slow_clients();
   MHD_run(daemon_);
   MHD_UNSIGNED_LONG_LONG wait_ms = 0;
   if (MHD_get_timeout(daemon_, &wait_ms) == MHD_YES) run_after(wait_ms * netstack::kMillisecond_ns);
+  const uint64_t busy_ns = loop_.clock().monotonic_ns() - began_ns;
+  ++counters_.turns;
+  counters_.busy_ns += busy_ns;
+  counters_.busy_ns_max = std::max(counters_.busy_ns_max, busy_ns);
 }
 
 void HttpServer::wake_subscribers() {
-  for (Subscriber* each = subscribers_; each != nullptr; each = each->next) {
+  for (Subscriber* each : subscribers_) {
     if (std::exchange(each->suspended, false)) MHD_resume_connection(each->connection);
   }
+}
+
+void HttpServer::cut_slow_clients() {
+  const uint64_t now_ns = loop_.clock().monotonic_ns();
+  while (!clients_.empty() && now_ns - clients_.front()->since_ns > limits_.exchange_ns_max) {
+    ++counters_.slow_cut;
+    ::shutdown(clients_.front()->fd, SHUT_RDWR);
+    Calls::strike(*this, *clients_.front());
+  }
+}
+
+void HttpServer::make_room() {
+  if (client_count_ + limits_.spare_count_min <= limits_.connection_count_max) return;
+  if (clients_.size() < 2) return;  // the one that came
+  ++counters_.gave_way;
+  ::shutdown(clients_.front()->fd, SHUT_RDWR);
+  Calls::strike(*this, *clients_.front());
 }
 
 }  // namespace tools

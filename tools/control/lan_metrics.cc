@@ -1,12 +1,7 @@
-// Prometheus's text format: a HELP and a TYPE line for each name, then its samples. Counters of one
-// name stand together, so the ports are walked once per name.
-#include <fmt/format.h>
+// Counters of one name stand together, so the ports are walked once per name.
+#include "tools/control/lan_metrics.h"
 
 #include <array>
-#include <iterator>
-
-#include "tools/control/flow_routes.h"
-#include "tools/control/lan_routes.h"
 
 namespace tools {
 
@@ -15,54 +10,86 @@ namespace {
 using netstack::DropReason;
 using netstack::PortCounters;
 
+template <typename Counters>
 struct CounterRow {
   const char* name;
   const char* help;
-  uint64_t PortCounters::*value;
+  uint64_t Counters::*value;
 };
 
-constexpr std::array kCounters{
-    CounterRow{"lanyard_port_ingress_frames_total", "Frames that came into the switch",
-               &PortCounters::ingress_frames},
-    CounterRow{"lanyard_port_ingress_bytes_total", "Bytes of frames that came into the switch",
-               &PortCounters::ingress_bytes},
-    CounterRow{"lanyard_port_egress_frames_total", "Frames that a plug took",
-               &PortCounters::egress_frames},
-    CounterRow{"lanyard_port_egress_bytes_total", "Bytes of frames that a plug took",
-               &PortCounters::egress_bytes},
+constexpr std::array kPortCounters{
+    CounterRow<PortCounters>{"lanyard_port_ingress_frames_total",
+                             "Frames that came into the switch", &PortCounters::ingress_frames},
+    CounterRow<PortCounters>{"lanyard_port_ingress_bytes_total",
+                             "Bytes of frames that came into the switch",
+                             &PortCounters::ingress_bytes},
+    CounterRow<PortCounters>{"lanyard_port_egress_frames_total", "Frames that a plug took",
+                             &PortCounters::egress_frames},
+    CounterRow<PortCounters>{"lanyard_port_egress_bytes_total", "Bytes of frames that a plug took",
+                             &PortCounters::egress_bytes},
 };
 
-class Page {
- public:
-  void head(const char* name, const char* help, const char* type) {
-    fmt::format_to(out(), "# HELP {0} {1}\n# TYPE {0} {2}\n", name, help, type);
-  }
-  template <typename... Labels>
-  void sample(fmt::format_string<Labels...> format, Labels&&... labels) {
-    fmt::format_to(out(), format, std::forward<Labels>(labels)...);
-    text_ += '\n';
-  }
-  std::string take() { return std::move(text_); }
-
- private:
-  std::back_insert_iterator<std::string> out() { return std::back_inserter(text_); }
-
-  std::string text_;
+constexpr std::array kControlCounters{
+    CounterRow<ControlCounters>{"lanyard_control_connections_total",
+                                "Clients that connected to the control socket",
+                                &ControlCounters::connections},
+    CounterRow<ControlCounters>{"lanyard_control_requests_total", "Requests answered",
+                                &ControlCounters::requests},
+    CounterRow<ControlCounters>{"lanyard_control_refused_total",
+                                "Requests answered with a status of 400 or more",
+                                &ControlCounters::refused},
+    CounterRow<ControlCounters>{"lanyard_control_gave_way_total",
+                                "Clients cut because more came than there is room for",
+                                &ControlCounters::gave_way},
+    CounterRow<ControlCounters>{"lanyard_control_slow_cut_total",
+                                "Clients cut because a request and its answer took too long",
+                                &ControlCounters::slow_cut},
+    CounterRow<ControlCounters>{"lanyard_control_readers_cut_total",
+                                "Readers of events cut because they stopped reading",
+                                &ControlCounters::readers_cut},
+    CounterRow<ControlCounters>{"lanyard_control_readers_refused_total",
+                                "Readers of events refused because there were too many",
+                                &ControlCounters::readers_refused},
+    CounterRow<ControlCounters>{"lanyard_control_turns_total",
+                                "Turns of the loop in which the control socket was served",
+                                &ControlCounters::turns},
 };
 
-}  // namespace
+using netstack::DhcpCounters;
+constexpr std::array kDhcpCounters{
+    CounterRow<DhcpCounters>{"offer", "", &DhcpCounters::offers},
+    CounterRow<DhcpCounters>{"ack", "", &DhcpCounters::acks},
+    CounterRow<DhcpCounters>{"nak", "", &DhcpCounters::naks},
+    CounterRow<DhcpCounters>{"release", "", &DhcpCounters::releases},
+    CounterRow<DhcpCounters>{"decline", "", &DhcpCounters::declines},
+    CounterRow<DhcpCounters>{"inform", "", &DhcpCounters::informs},
+    CounterRow<DhcpCounters>{"malformed", "", &DhcpCounters::malformed},
+    CounterRow<DhcpCounters>{"ignored", "", &DhcpCounters::ignored},
+    CounterRow<DhcpCounters>{"exhausted", "", &DhcpCounters::exhausted},
+};
 
-std::string lan_metrics(const ControlledLan& target) {
-  const auto& ports = target.lan.ports().ports();
-  Page page;
-  for (const CounterRow& row : kCounters) {
-    page.head(row.name, row.help, "counter");
-    for (const auto& [number, port] : ports) {
-      page.sample("{}{{port=\"{}\"}} {}", row.name, number, port->shared.lifetime().*row.value);
-    }
-  }
+using netstack::DnsCounters;
+constexpr std::array kDnsCounters{
+    CounterRow<DnsCounters>{"lanyard_dns_queries_total", "Questions of guests",
+                            &DnsCounters::queries},
+    CounterRow<DnsCounters>{"lanyard_dns_local_total", "Answered from what the gateway knows",
+                            &DnsCounters::local},
+    CounterRow<DnsCounters>{"lanyard_dns_forwarded_total", "Passed on to nameservers",
+                            &DnsCounters::forwarded},
+    CounterRow<DnsCounters>{"lanyard_dns_answered_total", "Answered by a nameserver",
+                            &DnsCounters::answered},
+    CounterRow<DnsCounters>{"lanyard_dns_failed_total", "No nameserver answered",
+                            &DnsCounters::failed},
+    CounterRow<DnsCounters>{"lanyard_dns_evicted_total", "Given up because too many were under way",
+                            &DnsCounters::evicted},
+    CounterRow<DnsCounters>{"lanyard_dns_refused_total",
+                            "Malformed, of an unknown opcode, or a zone transfer",
+                            &DnsCounters::refused},
+};
+
+void write_drops(MetricsPage& page, const ControlledLan& target) {
   page.head("lanyard_port_dropped_frames_total", "Frames dropped, by reason", "counter");
-  for (const auto& [number, port] : ports) {
+  for (const auto& [number, port] : target.lan.ports().ports()) {
     const PortCounters counters = port->shared.lifetime();
     for (size_t at = 0; at < netstack::kDropReasonCount; ++at) {
       const auto reason = static_cast<DropReason>(at);
@@ -72,28 +99,79 @@ std::string lan_metrics(const ControlledLan& target) {
       }
     }
   }
-  page.head("lanyard_port_plugs", "Plugs at the port now", "gauge");
-  for (const auto& [number, port] : ports) {
-    page.sample("lanyard_port_plugs{{port=\"{}\"}} {}", number, port->endpoints.size());
+}
+
+}  // namespace
+
+void add_lan_metrics(std::vector<MetricsWriter>& all, const ControlledLan& target) {
+  Lan& lan = target.lan;
+  for (const auto& row : kPortCounters) {
+    all.emplace_back([&lan, &row](MetricsPage& page) {
+      page.head(row.name, row.help, "counter");
+      for (const auto& [number, port] : lan.ports().ports()) {
+        page.sample("{}{{port=\"{}\"}} {}", row.name, number, port->shared.lifetime().*row.value);
+      }
+    });
   }
-  page.head("lanyard_port_link_up", "1 unless the port's link was set down", "gauge");
-  for (const auto& [number, port] : ports) {
-    page.sample("lanyard_port_link_up{{port=\"{}\"}} {}", number, port->shared.link_up() ? 1 : 0);
-  }
-  page.head("lanyard_stations", "Addresses in the forwarding table", "gauge");
-  page.sample("lanyard_stations {}", target.lan.fabric().fdb().station_count());
-  page.head("lanyard_storms_total", "Loops that the storm guard has found", "counter");
-  page.sample("lanyard_storms_total {}", target.lan.fabric().storm_guard().episode_count());
-  if (target.gateway == nullptr) return page.take();
-  page.head("lanyard_unreachable_total", "Times a guest was told of a cause", "counter");
-  for (size_t at = 0; at < netstack::kCauseCount; ++at) {
-    const auto cause = static_cast<netstack::Cause>(at);
-    if (const uint64_t times = target.gateway->reasons().count(cause)) {
-      page.sample("lanyard_unreachable_total{{cause=\"{}\"}} {}", netstack::cause_row(cause).id,
-                  times);
+  all.emplace_back([&target](MetricsPage& page) { write_drops(page, target); });
+  all.emplace_back([&lan](MetricsPage& page) {
+    page.head("lanyard_port_plugs", "Plugs at the port now", "gauge");
+    for (const auto& [number, port] : lan.ports().ports()) {
+      page.sample("lanyard_port_plugs{{port=\"{}\"}} {}", number, port->endpoints.size());
     }
-  }
-  return page.take() + flow_metrics(*target.gateway);
+  });
+  all.emplace_back([&lan](MetricsPage& page) {
+    page.head("lanyard_port_link_up", "1 unless the port's link was set down", "gauge");
+    for (const auto& [number, port] : lan.ports().ports()) {
+      page.sample("lanyard_port_link_up{{port=\"{}\"}} {}", number, port->shared.link_up() ? 1 : 0);
+    }
+  });
+  all.emplace_back([&lan](MetricsPage& page) {
+    page.single("lanyard_stations", "Addresses in the forwarding table", "gauge",
+                lan.fabric().fdb().station_count());
+    page.single("lanyard_storms_total", "Loops that the storm guard has found", "counter",
+                lan.fabric().storm_guard().episode_count());
+  });
+}
+
+void add_control_metrics(std::vector<MetricsWriter>& all, const ControlledLan& target) {
+  all.emplace_back([&target](MetricsPage& page) {
+    const ControlCounters& counters = target.counters;
+    for (const auto& row : kControlCounters) {
+      page.single(row.name, row.help, "counter", counters.*row.value);
+    }
+    page.single("lanyard_control_busy_seconds_total", "Time spent on the control socket", "counter",
+                static_cast<double>(counters.busy_ns) / 1e9);
+    page.single("lanyard_control_busy_seconds_max",
+                "The longest that the control socket has held up a frame", "gauge",
+                static_cast<double>(counters.busy_ns_max) / 1e9);
+    page.single("lanyard_captures", "Captures that run", "gauge", target.captures.size());
+    if (target.events == nullptr) return;
+    page.single("lanyard_events_total", "Events published", "counter",
+                target.events->next_number() - 1);
+    page.single("lanyard_events_suppressed_total",
+                "Events left out because too many of their kind came", "counter",
+                target.events->suppressed_count());
+  });
+}
+
+void add_name_metrics(std::vector<MetricsWriter>& all, const ControlledLan& target) {
+  if (target.gateway == nullptr) return;
+  all.emplace_back([&target](MetricsPage& page) {
+    const netstack::NameService& names = target.gateway->names();
+    page.head("lanyard_dhcp_messages_total", "DHCP, by what became of it", "counter");
+    for (const auto& row : kDhcpCounters) {
+      page.sample("lanyard_dhcp_messages_total{{kind=\"{}\"}} {}", row.name,
+                  names.dhcp_counters().*row.value);
+    }
+    for (const auto& row : kDnsCounters) {
+      page.single(row.name, row.help, "counter", names.dns_counters().*row.value);
+    }
+    page.single("lanyard_dns_forged_total", "Answers that nobody had asked for", "counter",
+                names.forged_count());
+    page.single("lanyard_leases", "Leases that run", "gauge",
+                names.leases().live_count(target.lan.loop().clock().monotonic_ns()));
+  });
 }
 
 }  // namespace tools

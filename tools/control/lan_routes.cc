@@ -5,7 +5,6 @@
 #include <charconv>
 
 #include "netstack/base/error.h"
-#include "netstack/capture/capture.h"
 #include "tools/control/api_description.h"
 
 namespace tools {
@@ -48,29 +47,32 @@ json describe_port(const NumberedPort& port) {
           {"counters", describe_counters(port.shared.totals())}};
 }
 
-json describe_ports(ControlledLan& target) {
-  json ports = json::array();
-  for (const auto& [number, port] : target.lan.ports().ports()) {
-    ports.push_back(describe_port(*port));
-  }
-  return ports;
+ControlReply show_ports(ControlledLan& target) {
+  std::vector<PortId> numbers;
+  for (const auto& [number, port] : target.lan.ports().ports()) numbers.push_back(number);
+  return reply_with_list(std::move(numbers), [&target](PortId number) -> json {
+    const NumberedPort* port = target.lan.ports().find(number);
+    return port != nullptr ? describe_port(*port) : json();
+  });
 }
 
-json describe_stations(ControlledLan& target) {
-  json stations = json::array();
+ControlReply show_stations(ControlledLan& target) {
+  std::vector<vlan::Station> stations;
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
-  target.lan.fabric().fdb().for_each(now_ns, [&](const vlan::Station& station) {
+  stations.reserve(target.lan.fabric().fdb().station_count());
+  target.lan.fabric().fdb().for_each(
+      now_ns, [&](const vlan::Station& station) { stations.push_back(station); });
+  return reply_with_list(std::move(stations), [](const vlan::Station& station) -> json {
     const bool moved = station.move_count > 0;
-    stations.push_back({{"mac", to_string(station.mac)},
-                        {"vid", station.vid},
-                        {"port", station.port},
-                        {"age_s", static_cast<double>(station.age_ns) / 1e9},
-                        {"moves", station.move_count},
-                        {"moved_from", moved ? json(station.moved_from) : json(nullptr)},
-                        {"moved_s", moved ? json(static_cast<double>(station.moved_ago_ns) / 1e9)
-                                          : json(nullptr)}});
+    return {
+        {"mac", to_string(station.mac)},
+        {"vid", station.vid},
+        {"port", station.port},
+        {"age_s", static_cast<double>(station.age_ns) / 1e9},
+        {"moves", station.move_count},
+        {"moved_from", moved ? json(station.moved_from) : json(nullptr)},
+        {"moved_s", moved ? json(static_cast<double>(station.moved_ago_ns) / 1e9) : json(nullptr)}};
   });
-  return stations;
 }
 
 NumberedPort& named_port(ControlledLan& target, const ControlRequest& request) {
@@ -93,46 +95,11 @@ NumberedPort& named_port(ControlledLan& target, const ControlRequest& request) {
 ControlReply set_link(ControlledLan& target, const ControlRequest& request) {
   NumberedPort& port = named_port(target, request);
   const bool up = flag_member(request, "up");
+  const bool changed = up != port.shared.link_up();
   port.shared.set_link(up);
   if (!up) target.lan.fabric().fdb().forget_port(port.number);
+  if (changed) target.publish({{"event", up ? "link-up" : "link-down"}, {"port", port.number}});
   return {.json = describe_port(port)};
-}
-
-ControlReply show_captures(const ControlledLan& target) {
-  json captures = json::array();
-  if (!target.capture_path.empty()) captures.push_back({{"file", target.capture_path}});
-  return {.json = captures};
-}
-
-ControlReply start_capture(ControlledLan& target, const ControlRequest& request) {
-  const std::string path = text_member(request, "file");
-  if (!target.capture_path.empty()) {
-    throw ControlRefusal(409, fmt::format("cannot capture to {}: a capture to {} runs; stop it "
-                                          "first (DELETE /captures)",
-                                          path, target.capture_path));
-  }
-  if (!path.starts_with('/')) {
-    throw ControlRefusal(400, fmt::format("cannot capture to \"{}\": the switch has a working "
-                                          "directory of its own; give an absolute path",
-                                          path));
-  }
-  if (target.lets_capture_to && !target.lets_capture_to(path)) {
-    throw ControlRefusal(
-        403,
-        fmt::format("cannot capture to {}: the switch has locked itself out of that directory; "
-                    "capture to a file in {}, or start the switch with --capture-dir",
-                    path, target.lan.directory()));
-  }
-  target.lan.mirror_to(
-      std::make_unique<netstack::Capture>(path, target.lan.loop().clock(), target.log));
-  target.capture_path = path;
-  return {.status = 201, .json = {{"file", path}}};
-}
-
-ControlReply stop_capture(ControlledLan& target) {
-  target.lan.mirror_to(nullptr);
-  target.capture_path.clear();
-  return {.json = json::array()};
 }
 
 }  // namespace
@@ -148,24 +115,17 @@ void add_lan_routes(Router& router, ControlledLan& target) {
   });
   router.add("GET", "/openapi.json",
              [](Request) -> ControlReply { return {.json = api_description()}; });
-  router.add("GET", "/ports",
-             [&](Request) -> ControlReply { return {.json = describe_ports(target)}; });
+  router.add("GET", "/ports", [&](Request) { return show_ports(target); });
   router.add("GET", "/ports/{number}", [&](Request request) -> ControlReply {
     return {.json = describe_port(named_port(target, request))};
   });
   router.add("PUT", "/ports/{number}/link",
              [&](Request request) { return set_link(target, request); });
-  router.add("GET", "/fdb",
-             [&](Request) -> ControlReply { return {.json = describe_stations(target)}; });
+  router.add("GET", "/fdb", [&](Request) { return show_stations(target); });
   router.add("DELETE", "/fdb", [&](Request) -> ControlReply {
     target.lan.fabric().fdb().flush();
     return {.json = json::array()};
   });
-  router.add("GET", "/captures", [&](Request) { return show_captures(target); });
-  router.add("POST", "/captures", [&](Request request) { return start_capture(target, request); });
-  router.add("DELETE", "/captures", [&](Request) { return stop_capture(target); });
-  router.add("GET", "/metrics",
-             [&](Request) -> ControlReply { return {.text = lan_metrics(target)}; });
 }
 
 void publish_lan_events(ControlledLan& target, EventStream& events) {

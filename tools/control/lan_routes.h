@@ -1,20 +1,15 @@
 #pragma once
 
-#include <string>
-
 #include "tools/control/controlled_lan.h"
 #include "tools/control/event_stream.h"
 #include "tools/control/router.h"
 
 namespace tools {
 
-// The switch's own: ports, stations, captures, counters. `target` is borrowed.
+// The switch's own: ports, their links, stations. `target` is borrowed.
 void add_lan_routes(Router& router, ControlledLan& target);
 
 // Publishes what happens to the LAN's ports.
 void publish_lan_events(ControlledLan& target, EventStream& events);
-
-// Counters in Prometheus's text format 0.0.4.
-std::string lan_metrics(const ControlledLan& target);
 
 }  // namespace tools

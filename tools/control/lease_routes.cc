@@ -48,14 +48,15 @@ json describe_lease(const Lease& lease, const vlan::Station* station, uint64_t n
 
 ControlReply show_leases(const ControlledLan& target, const ControlRequest& request) {
   const netstack::LeaseTable& leases = gateway_of(target, request).names().leases();
-  const auto stations = stations_of(target.lan, leases);
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
-  json all = json::array();
-  leases.for_each([&](const Lease& lease) {
-    const auto at = stations.find(lease.mac);
-    all.push_back(describe_lease(lease, at == stations.end() ? nullptr : &at->second, now_ns));
-  });
-  return {.json = all};
+  std::vector<Lease> all;
+  all.reserve(leases.count());
+  leases.for_each([&](const Lease& lease) { all.push_back(lease); });
+  return reply_with_list(
+      std::move(all), [stations = stations_of(target.lan, leases), now_ns](const Lease& lease) {
+        const auto at = stations.find(lease.mac);
+        return describe_lease(lease, at == stations.end() ? nullptr : &at->second, now_ns);
+      });
 }
 
 const char* event_name(LeaseEvent::Kind kind) {

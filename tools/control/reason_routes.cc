@@ -46,12 +46,24 @@ json describe_reason(const ReasonBook::Entry& entry) {
 }  // namespace
 
 void add_reason_routes(Router& router, ControlledLan& target) {
-  router.add("GET", "/reasons", [&](const ControlRequest& request) -> ControlReply {
-    json all = json::array();
-    for (const ReasonBook::Entry& entry : gateway_of(target, request).reasons().entries()) {
-      all.push_back(describe_reason(entry));
+  router.add("GET", "/reasons", [&](const ControlRequest& request) {
+    const auto& entries = gateway_of(target, request).reasons().entries();
+    return reply_with_list(std::vector<ReasonBook::Entry>(entries.begin(), entries.end()),
+                           describe_reason);
+  });
+}
+
+void add_reason_metrics(std::vector<MetricsWriter>& all, const ControlledLan& target) {
+  if (target.gateway == nullptr) return;
+  all.emplace_back([&target](MetricsPage& page) {
+    page.head("lanyard_unreachable_total", "Times a guest was told of a cause", "counter");
+    for (size_t at = 0; at < netstack::kCauseCount; ++at) {
+      const auto cause = static_cast<netstack::Cause>(at);
+      if (const uint64_t times = target.gateway->reasons().count(cause)) {
+        page.sample("lanyard_unreachable_total{{cause=\"{}\"}} {}", netstack::cause_row(cause).id,
+                    times);
+      }
     }
-    return {.json = all};
   });
 }
 

@@ -10,8 +10,6 @@ namespace tools {
 
 namespace {
 
-using Parameters = std::map<std::string, std::string, std::less<>>;
-
 // The next segment of "/a/b", taken off the front.
 std::string_view take_segment(std::string_view& path) {
   path.remove_prefix(1);
@@ -20,8 +18,8 @@ std::string_view take_segment(std::string_view& path) {
   return segment;
 }
 
-std::optional<Parameters> match(std::string_view pattern, std::string_view path) {
-  Parameters parameters;
+std::optional<NamedTexts> match(std::string_view pattern, std::string_view path) {
+  NamedTexts parameters;
   while (!pattern.empty() && !path.empty()) {
     if (path.front() != '/') return std::nullopt;
     const std::string_view wanted = take_segment(pattern);

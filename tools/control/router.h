@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -11,26 +12,56 @@
 
 namespace tools {
 
+using NamedTexts = std::map<std::string, std::string, std::less<>>;
+
 // One HTTP request, read whole.
 struct ControlRequest {
   std::string method = {};
   std::string path = {};
-  nlohmann::json body = nlohmann::json::object();                   // {} when none was sent
-  std::map<std::string, std::string, std::less<>> parameters = {};  // of the route: {"number": "3"}
+  nlohmann::json body = nlohmann::json::object();  // {} when none was sent
+  NamedTexts parameters = {};                      // of the route: {"number": "3"}
+  NamedTexts query = {};                           // ?kind=lease: {"kind": "lease"}
 };
 
-// What goes back. `json` unless `text` is set.
+// What goes back: `pieces` if set, else `text` if set, else `json`.
 struct ControlReply {
   int status = 200;
   nlohmann::json json = nullptr;
   std::optional<std::string> text = std::nullopt;  // as text/plain
+  // The text's next piece, empty at the end; asked for when the client has taken the one before, so
+  // that a long reply never holds up a tick. What it tells of may have changed in between.
+  std::function<std::string()> pieces = {};
+  const char* pieces_type = "application/json";
 };
+
+// A JSON array of what `describe` makes of each item. It may say null for one that is no longer
+// there.
+template <typename Item, typename Describe>
+ControlReply reply_with_list(std::vector<Item> items, Describe describe) {
+  auto all = std::make_shared<std::vector<Item>>(std::move(items));
+  ControlReply reply;
+  reply.pieces = [all, describe, at = size_t{0}, begun = false]() mutable -> std::string {
+    if (at > all->size()) return {};
+    std::string text = at == 0 ? "[" : "";
+    for (nlohmann::json line; at < all->size(); ++at) {
+      line = describe((*all)[at]);
+      if (line.is_null()) continue;
+      text += std::exchange(begun, true) ? ",\n " : "\n ";
+      text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      ++at;
+      return text;
+    }
+    ++at;
+    return text + (begun ? "\n]\n" : "]\n");
+  };
+  return reply;
+}
 
 // A request that cannot be met. Becomes {"error": "what was tried, what happened, what to do"}.
 class ControlRefusal {
  public:
   ControlRefusal(int status, std::string line) : status_(status), line_(std::move(line)) {}
-  ControlReply reply() const { return {status_, {{"error", line_}}, std::nullopt}; }
+  ControlReply reply() const { return {.status = status_, .json = {{"error", line_}}}; }
 
  private:
   int status_;

@@ -55,9 +55,15 @@ Lan::~Lan() {
   }
 }
 
-void Lan::mirror_to(std::unique_ptr<netstack::Mirror> mirror) {
-  mirror_ = std::move(mirror);
-  switch_.mirror_to(mirror_.get());
+netstack::Mirror* Lan::add_mirror(std::unique_ptr<netstack::Mirror> mirror) {
+  netstack::Mirror* added = mirrors_.add(std::move(mirror));
+  switch_.mirror_to(mirrors_.front());
+  return added;
+}
+
+void Lan::remove_mirror(const netstack::Mirror* mirror) {
+  const std::unique_ptr<netstack::Mirror> removed = mirrors_.take(mirror);
+  switch_.mirror_to(mirrors_.front());
 }
 
 void Lan::add_stream(netstack::Fd fd, const std::string& name) {

@@ -14,6 +14,7 @@
 #include "netstack/port/stream_listener.h"
 #include "netstack/port/vde_listener.h"
 #include "netstack/port/vhost_user_listener.h"
+#include "tools/lan/mirror_set.h"
 #include "tools/lan/port_table.h"
 #include "vlan/switch.h"
 
@@ -33,7 +34,9 @@ class Lan final : public netstack::PortHost {
   Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits = {});
   ~Lan() override;
 
-  void mirror_to(std::unique_ptr<netstack::Mirror> mirror);
+  // Any number of mirrors see every frame. The pointer is good until remove_mirror().
+  netstack::Mirror* add_mirror(std::unique_ptr<netstack::Mirror> mirror);
+  void remove_mirror(const netstack::Mirror* mirror);
   // Last: DIR/ctl means the LAN is ready. `before_ready` may open more sockets in the directory.
   void open_directory(const std::string& directory, const netstack::LanDirectoryRules& rules = {},
                       const netstack::VdeModes& modes = {},
@@ -63,7 +66,7 @@ class Lan final : public netstack::PortHost {
   netstack::Log& log_;
   netstack::LogThrottle peers_log_;  // lines that peers can cause at will
   LanHabits habits_;
-  std::unique_ptr<netstack::Mirror> mirror_;
+  MirrorSet mirrors_;
   vlan::Switch switch_;
   std::optional<netstack::LanDirectory> directory_;  // outlives the ports, whose sockets are in it
   netstack::VhostUserPoller poller_;                 // outlives the ports, whose rings it looks at

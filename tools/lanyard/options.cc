@@ -154,7 +154,7 @@ netstack::Capture* LanOptions::open_capture(Lan& lan, netstack::Log& log) const 
                                                     "lanyard " LANYARD_VERSION,
                                                     netstack::Capture::Writer::kWaits);
   netstack::Capture* writing = opened.get();
-  lan.mirror_to(std::move(opened));
+  lan.add_mirror(std::move(opened));
   return writing;
 }
 

@@ -48,9 +48,10 @@ int run_switch(const SwitchOptions& options) {
     lan.add(std::move(port));
   }
   ControlSocket control(lan, log, gateway);
+  control.show_capture(options.lan.capture, capture);
   for (const std::string& path : options.vhost_user) lan.add_vhost_user(path);
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
-    control.open(directory.file("control"), options.lan.capture);
+    control.open(directory.file("control"));
   });
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();

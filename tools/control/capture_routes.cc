@@ -1,0 +1,108 @@
+#include "tools/control/capture_routes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+
+namespace tools {
+
+namespace {
+
+using nlohmann::json;
+
+json describe_capture(const RunningCapture& running) {
+  return {{"id", running.id},
+          {"file", running.file},
+          {"frames", running.capture->frames_captured()},
+          {"lost", running.capture->frames_lost()}};
+}
+
+json describe_captures(const ControlledLan& target) {
+  json all = json::array();
+  for (const RunningCapture& running : target.captures) all.push_back(describe_capture(running));
+  return all;
+}
+
+void refuse_path(const ControlledLan& target, const std::string& path) {
+  if (!path.starts_with('/')) {
+    throw ControlRefusal(400, fmt::format("cannot capture to \"{}\": the switch has a working "
+                                          "directory of its own; give an absolute path",
+                                          path));
+  }
+  if (target.lets_capture_to && !target.lets_capture_to(path)) {
+    throw ControlRefusal(
+        403,
+        fmt::format("cannot capture to {}: the switch has locked itself out of that directory; "
+                    "capture to a file in {}, or start the switch with --capture-dir",
+                    path, target.lan.directory()));
+  }
+  for (const RunningCapture& running : target.captures) {
+    if (running.file != path) continue;
+    throw ControlRefusal(409, fmt::format("cannot capture to {}: capture {} writes it already; "
+                                          "stop that one (DELETE /captures/{}) or name another "
+                                          "file",
+                                          path, running.id, running.id));
+  }
+  if (target.captures.size() == kCaptures_count) {
+    throw ControlRefusal(409, fmt::format("cannot capture to {}: {} captures run already; stop one "
+                                          "first (GET /captures lists them)",
+                                          path, kCaptures_count));
+  }
+}
+
+ControlReply start_capture(ControlledLan& target, const ControlRequest& request) {
+  const std::string path = text_member(request, "file");
+  refuse_path(target, path);
+  auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop().clock(), target.log,
+                                                     "lanyard " LANYARD_VERSION);
+  target.captures.push_back({target.next_capture_id++, path, capture.get()});
+  target.lan.add_mirror(std::move(capture));
+  const RunningCapture& running = target.captures.back();
+  target.publish({{"event", "capture-started"}, {"id", running.id}, {"file", path}});
+  return {.status = 201, .json = describe_capture(running)};
+}
+
+// The file is whole and closed when this returns. A reader that stands still delays that, and the
+// LAN, by netstack::kCaptureDrain_ns at most.
+void stop_capture(ControlledLan& target, std::vector<RunningCapture>::iterator at) {
+  const RunningCapture running = *at;
+  target.captures.erase(at);
+  target.lan.remove_mirror(running.capture);
+  target.publish({{"event", "capture-stopped"}, {"id", running.id}, {"file", running.file}});
+}
+
+ControlReply stop_one(ControlledLan& target, const ControlRequest& request) {
+  const std::string& text = request.parameters.find("id")->second;
+  unsigned id = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), id);
+  const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size();
+  const auto found = std::ranges::find(target.captures, id, &RunningCapture::id);
+  if (!whole || found == target.captures.end()) {
+    throw ControlRefusal(
+        404, fmt::format("cannot DELETE {}: there is no capture {}; GET /captures lists them",
+                         request.path, text));
+  }
+  stop_capture(target, found);
+  return {.json = describe_captures(target)};
+}
+
+ControlReply stop_all(ControlledLan& target) {
+  while (!target.captures.empty()) stop_capture(target, target.captures.begin());
+  return {.json = json::array()};
+}
+
+}  // namespace
+
+void add_capture_routes(Router& router, ControlledLan& target) {
+  using Request = const ControlRequest&;
+  router.add("GET", "/captures",
+             [&](Request) -> ControlReply { return {.json = describe_captures(target)}; });
+  router.add("POST", "/captures", [&](Request request) { return start_capture(target, request); });
+  router.add("DELETE", "/captures", [&](Request) { return stop_all(target); });
+  router.add("DELETE", "/captures/{id}",
+             [&](Request request) { return stop_one(target, request); });
+}
+
+}  // namespace tools
