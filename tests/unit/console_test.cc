@@ -280,6 +280,16 @@ TEST_CASE("load runs a file and shows what it does") {
                      {"load /nonexistent", kNoEntry},
                      {"load /dev/zero", kInvalid},
                      {"load " + directory.path, "1021 Is a directory\n"}});
+  std::ofstream(path) << "load " << path << "\nload " << path << "\nload " << path << "\n";
+  CHECK(world.run("load " + path).find("1007 Argument list too long\n") == std::string::npos);
+  std::string wide;
+  for (int i = 0; i < 20; ++i) wide += "load " + path + "\n";
+  std::ofstream(path) << wide;
+  const std::string grown = world.run("load " + path);
+  CHECK(grown.find(": stopped here: one load may run 16384 commands") != std::string::npos);
+  CHECK(grown.find("1007 Argument list too long\n") != std::string::npos);
+  CHECK(grown.size() < kLoadReply_size);
+  CHECK(world.run("vlan/create 11") == kOk);
   std::ofstream(path) << "load " << path << "\n";
   CHECK(world.run("load " + path).find("1040 Too many levels of symbolic links\n") !=
         std::string::npos);

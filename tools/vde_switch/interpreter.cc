@@ -95,12 +95,22 @@ int Interpreter::load(const std::string& path, Listener* listener, unsigned load
   if (load_depth == kLoadDepth_max) return ELOOP;
   std::string script;
   if (const int refusal = read_script(path, script); refusal != 0) return refusal;
+  if (load_depth == 0) load_left_count_ = kLoadCommands_max;
   std::string_view rest = script;
   while (!rest.empty() && out.next != Next::kShutdown) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     const std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     out.text += fmt::format("vde[{}]: {}\n", path, line);
+    if (load_left_count_ == 0 || out.text.size() > kLoadReply_size) {
+      load_left_count_ = 0;  // for those that loaded this one, too
+      out.text += fmt::format(
+          "vde[{}]: stopped here: one load may run {} commands and answer {} "
+          "bytes; load fewer at a time\n",
+          path, kLoadCommands_max, kLoadReply_size);
+      return E2BIG;
+    }
+    --load_left_count_;
     const Reply reply = run(line, listener, load_depth + 1);
     out.text += reply.text;
     if (reply.next == Next::kShutdown) out.next = reply.next;  // a script has no session to end

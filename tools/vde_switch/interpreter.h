@@ -10,6 +10,10 @@ namespace tools {
 
 constexpr size_t kScriptMax_size = 1U << 20U;
 constexpr unsigned kLoadDepth_max = 8;  // scripts that load scripts
+// Of one load and all that it loads: a script that loads itself would grow as its lines to the
+// power of kLoadDepth_max, and nobody is served meanwhile.
+constexpr unsigned kLoadCommands_max = 16'384;
+constexpr size_t kLoadReply_size = 8U << 20U;
 
 // One line in, the bytes of its reply out. The grammar, with VDE's words:
 //
@@ -29,7 +33,8 @@ class Interpreter {
   explicit Interpreter(SwitchState& state);
 
   Reply run(std::string_view line, Listener* listener, unsigned load_depth = 0);
-  // Runs a file's lines, echoing each before its reply. 0 or an errno value.
+  // Runs a file's lines, echoing each before its reply. 0 or an errno value; E2BIG when a limit
+  // above ended it, with a line that says so.
   int load(const std::string& path, Listener* listener, unsigned load_depth, Reply& out);
 
   std::string help(std::string_view prefix) const;
@@ -38,6 +43,7 @@ class Interpreter {
   const Command* find(std::string_view line) const;
 
   SwitchState& state_;
+  unsigned load_left_count_ = 0;          // commands that the load under way may still run
   std::vector<const Command*> commands_;  // as help shows them
 };
 
