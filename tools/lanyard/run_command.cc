@@ -18,6 +18,7 @@
 #include "netstack/loop/signal_watch.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/guest_plug.h"
+#include "tools/lanyard/lan_watch.h"
 #include "tools/lanyard/lock.h"
 #include "tools/lanyard/options.h"
 
@@ -105,6 +106,16 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
     status = exit_status;
     loop.stop();
   });
+  std::optional<LanWatch> joined;
+  if (const std::string& directory = options.guest.join; !directory.empty()) {
+    joined.emplace(loop, directory, [&] {
+      if (!wanted) return;
+      log.line(
+          fmt::format("the LAN {} has ended, and the guest's network with it; start "
+                      "`lanyard switch {}` again, then this guest",
+                      directory, directory));
+    });
+  }
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();
   lock_run(lock, plugged.gateway, log);
