@@ -503,6 +503,28 @@ def policy_seeds():
     yield "long", b"a" * 64 + b"\n" + b".".join([b"b" * 63] * 4) + b"\n" + b".".join([b"c"] * 127)
 
 
+def http_seeds():
+    def ask(method, path, body=b"", version=b"1.1", more=b""):
+        head = method + b" " + path + b" HTTP/" + version + b"\r\nHost: x\r\n" + more
+        if body:
+            head += b"Content-Length: " + str(len(body)).encode() + b"\r\n"
+        return head + b"\r\n" + body
+
+    yield "all", b"\x05\x05" + b"".join(ask(b"GET", path) + b"\x03" for path in (
+        b"/", b"/ports", b"/ports/1", b"/fdb", b"/leases", b"/reasons", b"/captures", b"/metrics", b"/openapi.json"))
+    yield "link", b"\x05" + ask(b"PUT", b"/ports/1/link", b'{"up": false}') + b"\x03" + ask(b"DELETE", b"/fdb")
+    yield "capture", ask(b"POST", b"/captures", b'{"file": "/x"}') + ask(b"DELETE", b"/captures/1") + b"\x03"
+    yield "events", ask(b"GET", b"/events?kind=plug,link-down&from=oldest") + b"\x05\x03\x01" + \
+        ask(b"GET", b"/events") + b"\x05\x02\x05\x04\x04"
+    yield "pipeline", (ask(b"GET", b"/ports") + ask(b"HEAD", b"/ports") + ask(b"BREW", b"/tea")) * 3 + b"\x03\x03"
+    yield "slow", b"GET /po\x00\x04\x04rts HTTP/1.1\r\n\x04\r\n\x03"
+    yield "chunked", ask(b"PUT", b"/ports/1/link", more=b"Transfer-Encoding: chunked\r\n") + \
+        b'5\r\n{"up"\r\n\x007\r\n: true}\r\n0\r\n\r\n\x03'
+    yield "old", b"GET / HTTP/1.0\r\n\r\n\x03\x01GET /\r\n\r\n\x03"
+    yield "body", ask(b"POST", b"/captures", b"[" * 200) + b"\x03" + ask(b"POST", b"/captures", b'{"file": 7}') + b"\x03"
+    yield "garbage", b"\xff\xfe GET\r\n: :\r\n\r\n\x03" + ask(b"GET", b"/%00%2f/..%5c?%=&a", more=b"X\x80: \xff\r\n")
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -512,7 +534,7 @@ def main():
                         "names": names_seeds, "nameserver": nameserver_seeds,
                         "fragments": fragments_seeds, "vhost": vhost_seeds,
                         "options": options_seeds,
-                        "policy": policy_seeds}.items():
+                        "policy": policy_seeds, "http": http_seeds}.items():
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)
         for title, data in seeds():
