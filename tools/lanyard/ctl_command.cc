@@ -7,13 +7,12 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
 #include "netstack/base/error.h"
-#include "tools/control/text_table.h"
 #include "tools/lanyard/control_client.h"
 #include "tools/lanyard/ctl_forward.h"
 #include "tools/lanyard/ctl_request.h"
+#include "tools/lanyard/ctl_tables.h"
 
 namespace tools {
 
@@ -21,41 +20,13 @@ namespace {
 
 using nlohmann::json;
 
-std::string ports_table(const json& ports) {
-  std::vector<std::vector<std::string>> rows{
-      {"PORT", "LINK", "FRAMES IN", "OUT", "DROPPED", "PLUGS"}};
-  for (const json& port : ports) {
-    const json& counters = port["counters"];
-    uint64_t dropped = 0;
-    std::string reasons;
-    for (const auto& [reason, frames] : counters["drops"].items()) {
-      dropped += frames.get<uint64_t>();
-      reasons += (reasons.empty() ? " " : ", ") + reason;
-    }
-    std::string plugs;
-    for (const json& plug : port["plugs"]) {
-      plugs += (plugs.empty() ? "" : ", ") + plug["name"].get<std::string>();
-    }
-    rows.push_back({std::to_string(port["number"].get<unsigned>()), port["link"],
-                    std::to_string(counters["ingress_frames"].get<uint64_t>()),
-                    std::to_string(counters["egress_frames"].get<uint64_t>()),
-                    std::to_string(dropped) + reasons, plugs});
-  }
-  return text_table(rows);
+// Colours where somebody looks, and not in a log. https://no-color.org
+CtlTables tables() {
+  const char* refused = std::getenv("NO_COLOR");
+  return CtlTables(::isatty(STDOUT_FILENO) == 1 && (refused == nullptr || *refused == '\0'));
 }
 
-std::string stations_table(const json& stations) {
-  std::vector<std::vector<std::string>> rows{{"MAC", "VLAN", "PORT", "SILENT"}};
-  for (const json& station : stations) {
-    const unsigned vid = station["vid"];
-    rows.push_back({station["mac"], vid == 0 ? "-" : std::to_string(vid),
-                    std::to_string(station["port"].get<unsigned>()),
-                    fmt::format("{:.0f} s", station["age_s"].get<double>())});
-  }
-  return text_table(rows);
-}
-
-using Show = std::string (*)(const json&);
+using Show = std::string (CtlTables::*)(const json&) const;
 
 void add_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options, const char* name,
                  const char* path, const char* help, Show show) {
@@ -63,8 +34,35 @@ void add_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options, cons
   command->add_flag("--json", options->as_json, "The answer as it came, for machines");
   command->callback([options, path, show] {
     const std::string body = ask(*options, "GET", path);
-    write_out(options->as_json ? body : show(json::parse(body)));
+    write_out(options->as_json ? body : (tables().*show)(json::parse(body)));
   });
+}
+
+// What only a gateway knows: null without one.
+json ask_gateway(const CtlOptions& options, const char* path) {
+  const ControlAnswer answer = ask_control(options.directory, "GET", path);
+  return answer.status == 404 ? json() : json::parse(answer.body);
+}
+
+void show_overview(const CtlOptions& options) {
+  const auto list = [&](const char* path) { return json::parse(ask(options, "GET", path)); };
+  CtlTables::Overview lan{.directory = options.directory,
+                          .program = list("/").at("program").get<std::string>(),
+                          .ports = list("/ports"),
+                          .stations = list("/fdb"),
+                          .leases = ask_gateway(options, "/leases"),
+                          .reasons = ask_gateway(options, "/reasons"),
+                          .captures = list("/captures")};
+  if (!options.as_json) return write_out(tables().overview(lan));
+  write_out(json{{"directory", lan.directory},
+                 {"program", lan.program},
+                 {"ports", lan.ports},
+                 {"stations", lan.stations},
+                 {"leases", lan.leases},
+                 {"reasons", lan.reasons},
+                 {"captures", lan.captures}}
+                .dump(2) +
+            '\n');
 }
 
 void add_link(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
@@ -80,21 +78,88 @@ void add_link(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   });
 }
 
+// Whole lines, as parts of a stream come.
+class EventLines {
+ public:
+  void take(std::string_view part) {
+    for (rest_ += part; rest_.find('\n') != std::string::npos;) {
+      const size_t end = rest_.find('\n');
+      const json event = json::parse(rest_.substr(0, end), nullptr, false);
+      rest_.erase(0, end + 1);
+      if (event.is_object()) write_out(tables_.event(event));
+    }
+  }
+
+ private:
+  CtlTables tables_ = tables();
+  std::string rest_;
+};
+
+// `allow` and `deny`, each putting one rule in front of all others.
+void add_rule(CLI::App& policy, const std::shared_ptr<CtlOptions>& options, const char* action,
+              const char* help) {
+  CLI::App* command = policy.add_subcommand(action, help);
+  command
+      ->add_option("RULE", options->word,
+                   "As for --allow and --deny, for example tcp:example.org:443")
+      ->required()
+      ->type_name("");
+  command->callback([options, action] {
+    const json rules = json::parse(ask(*options, "GET", "/policy")).at("rules");
+    json body = {{"action", action}, {"match", options->word}};
+    if (!rules.empty()) body["before"] = rules[0].at("id");
+    ask(*options, "POST", "/policy/rules", body);
+  });
+}
+
+void add_policy(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
+  CLI::App* command = app.add_subcommand("policy", "Where guests may go; change it");
+  command->add_flag("--json", options->as_json, "The answer as it came, for machines");
+  command->callback([options, command] {
+    if (!command->get_subcommands().empty()) return;
+    const std::string body = ask(*options, "GET", "/policy");
+    write_out(options->as_json ? body : tables().policy(json::parse(body)));
+  });
+  add_rule(*command, options, "allow", "Let flows through that RULE fits, before all other rules");
+  add_rule(*command, options, "deny", "Refuse flows that RULE fits, before all other rules");
+  CLI::App* remove = command->add_subcommand("remove", "Take a rule away");
+  remove->add_option("ID", options->word, "Its number in the list")->required()->type_name("");
+  remove->callback([options] { ask(*options, "DELETE", "/policy/rules/" + options->word); });
+}
+
 void add_events(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
-  CLI::App* command =
-      app.add_subcommand("events", "What happens in the LAN, a line of JSON each, until Ctrl-C");
+  CLI::App* command = app.add_subcommand("events", "What happens in the LAN, until Ctrl-C");
   command->add_flag("--from-oldest", options->from_oldest, "Begin with what has happened before");
+  command->add_flag("--json", options->as_json, "A line of JSON each, for machines");
+  command
+      ->add_option(
+          "--kind", options->word,
+          "Only these, with commas between: lease-given is that one, lease is every lease-…")
+      ->type_name("KINDS");
   command->callback([options] {
-    ask_control(options->directory, "GET", options->from_oldest ? "/events?from=oldest" : "/events",
-                {}, write_out);
+    std::string path = "/events";
+    if (options->from_oldest) path += "?from=oldest";
+    if (!options->word.empty()) {
+      path += (options->from_oldest ? "&kind=" : "?kind=") + options->word;
+    }
+    auto lines = std::make_shared<EventLines>();
+    const ControlAnswer answer = ask_control(
+        options->directory, "GET", path, {},
+        [&](std::string_view part) { options->as_json ? write_out(part) : lines->take(part); });
+    if (answer.status >= 300) throw refusal_of(answer, "GET", path);
   });
 }
 
 void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
-  CLI::App* command = app.add_subcommand("capture", "Begin or end a capture");
+  CLI::App* command = app.add_subcommand("capture", "Begin, end or list captures");
   command->require_subcommand(1);
   CLI::App* start = command->add_subcommand("start", "Write every frame to FILE from now on");
-  start->add_option("FILE", options->word, "The pcap file; emptied")->required()->type_name("");
+  start
+      ->add_option("FILE", options->word,
+                   "Emptied; *.pcapng has the ports' names and why something was unreachable, "
+                   "other names are pcap")
+      ->required()
+      ->type_name("");
   start->callback([options] {
     char* here = ::getcwd(nullptr, 0);  // the switch has a working directory of its own
     const std::string folder = here != nullptr ? here : "";
@@ -104,19 +169,35 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
     ask(*options, "POST", "/captures", {{"file", file}});
   });
   CLI::App* stop = command->add_subcommand("stop", "Write what is left and close the file");
-  stop->callback([options] { ask(*options, "DELETE", "/captures"); });
+  stop->add_option("ID", options->word, "Which one (default: all)")->type_name("");
+  stop->callback([options] {
+    ask(*options, "DELETE", options->word.empty() ? "/captures" : "/captures/" + options->word);
+  });
+  add_listing(*command, options, "list", "/captures", "Captures that run", &CtlTables::captures);
 }
 
 }  // namespace
 
 void add_ctl_command(CLI::App& app, int&) {
   auto options = std::make_shared<CtlOptions>();
-  CLI::App* command = app.add_subcommand("ctl", "Look at a running LAN and change it");
+  CLI::App* command = app.add_subcommand(
+      "ctl", "Look at a running LAN and change it; an overview if no more is given");
   command->add_option("DIR", options->directory, "The LAN's directory")->required()->type_name("");
-  command->require_subcommand(1);
-  add_listing(*command, options, "ports", "/ports", "Ports, their plugs and counters", ports_table);
+  command->add_flag("--json", options->as_json, "The overview for machines");
+  command->callback([options, command] {
+    if (command->get_subcommands().empty()) show_overview(*options);
+  });
+  add_listing(*command, options, "ports", "/ports", "Ports, their plugs and counters",
+              &CtlTables::ports);
   add_listing(*command, options, "fdb", "/fdb", "Which address is behind which port",
-              stations_table);
+              &CtlTables::stations);
+  add_listing(*command, options, "leases", "/leases", "Who has which address, and where",
+              &CtlTables::leases);
+  add_listing(*command, options, "reasons", "/reasons", "What was out of reach, and why",
+              &CtlTables::reasons);
+  add_listing(*command, options, "flows", "/flows", "Who talks to whom, and how it ended",
+              &CtlTables::flows);
+  add_policy(*command, options);
   add_link(*command, options);
   add_events(*command, options);
   add_capture(*command, options);

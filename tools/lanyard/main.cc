@@ -28,6 +28,12 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
+// The program and the subcommand that was meant, if one was.
+std::string named(const CLI::App& app) {
+  const auto meant = app.get_subcommands();
+  return meant.empty() ? "lanyard" : "lanyard " + meant.front()->get_name();
+}
+
 // What stands after "--" is the guest's command and none of our business.
 std::vector<std::string> split_guest_command(std::vector<std::string>& arguments) {
   const auto dashes = std::find(arguments.begin(), arguments.end(), "--");
@@ -57,7 +63,7 @@ int run(std::vector<std::string> arguments) {
     return app.exit(asked_for_help);
   } catch (const CLI::ParseError& error) {
     return fail(EX_USAGE, "cannot understand the command line: " + first_line(error.what()) +
-                              "; `lanyard --help` shows what there is");
+                              "; `" + named(app) + " --help` shows what there is");
   }
   if (app.get_subcommands().empty()) {
     return fail(EX_USAGE,

@@ -1,13 +1,21 @@
 """A LAN of Lanyard for test drivers: start it, look at it, change it. Standard library only.
 
-    with lanyard.Lan('/tmp/lan', nat=True, capture='/tmp/lan.pcap') as lan:
-        ...                              # guests plug into lan.directory
-        lan.wait_for_event('plug-came')
-        lan.set_link(1, up=False)
-        assert lan.port(1)['counters']['drops'].get('link-down', 0) == 0
+    with lanyard.Lan('/tmp/lan', nat=True, capture='/tmp/lan.pcapng') as lan:
+        ...                                      # guests plug into lan.directory
+        lease = lan.wait_for_lease(name='web')   # {'address': '10.0.2.15', 'port': 1, …}
+        lan.set_link(lease['port'], up=False)
+        with lan.captured('/tmp/cut.pcap'):
+            ...
+        assert 'link-down' in lan.port(lease['port'])['counters']['drops']
+        for reason in lan.reasons():             # what was out of reach, and why
+            print(reason['target']['address'], reason['cause'], reason['fact'])
 
-Everything raises lanyard.Error, whose text is one line: what was tried, what happened, what to do.
+Answers are what the control socket says, as dictionaries and lists: `lanyard ctl DIR get /openapi.json`
+describes them. Everything raises lanyard.Error, whose text is one line: what was tried, what happened,
+what to do.
 """
+from __future__ import annotations
+
 import contextlib
 import http.client
 import json
@@ -15,6 +23,9 @@ import os
 import socket
 import subprocess
 import time
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 START_S = 10.0  # for a switch to be ready
 END_S = 5.0     # for it to end after SIGTERM
@@ -41,12 +52,12 @@ class _Connection(http.client.HTTPConnection):
 class Control:
     """A LAN that runs: DIR/control. Usable for any LAN, whoever started it."""
 
-    def __init__(self, directory, timeout=10.0):
+    def __init__(self, directory: str | os.PathLike[str], timeout: float = 10.0):
         self.directory = os.fspath(directory)
         self._socket = os.path.join(self.directory, 'control')
         self._timeout = timeout
 
-    def request(self, method, path, body=None):
+    def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The answer's JSON, or its text if it is none."""
         connection = _Connection(self._socket, self._timeout)
         try:
@@ -63,19 +74,24 @@ class Control:
             raise Error(value['error'] if is_json else f'cannot {method} {path}: HTTP status {answer.status}')
         return value
 
-    def ports(self):
+    # --- what there is ---
+
+    def ports(self) -> list[dict[str, Any]]:
+        """Ports by number, with their link, plugs and counters."""
         return self.request('GET', '/ports')
 
-    def port(self, number):
+    def port(self, number: int) -> dict[str, Any]:
         return self.request('GET', f'/ports/{number}')
 
-    def stations(self):
+    def stations(self) -> list[dict[str, Any]]:
+        """The forwarding table: which MAC address is behind which port."""
         return self.request('GET', '/fdb')
 
-    def guests(self):
+    def guests(self) -> dict[str, Any]:
+        """What guests show of themselves: addresses, names, who claims which address."""
         return self.request('GET', '/guests')
 
-    def doctor(self, program='lanyard'):
+    def doctor(self, program: str | os.PathLike[str] = 'lanyard') -> str:
         """What `lanyard doctor` sees in the LAN, as text."""
         try:
             done = subprocess.run([os.fspath(program), 'doctor', '--lan', self.directory], stdin=subprocess.DEVNULL,
@@ -85,7 +101,8 @@ class Control:
         return done.stdout
 
     @contextlib.contextmanager
-    def explained(self, say=print, program='lanyard'):
+    def explained(self, say: Callable[[str], Any] = print,
+                  program: str | os.PathLike[str] = 'lanyard') -> Iterator[Control]:
         """When the block fails, says what the doctor sees in the LAN, and fails as before."""
         try:
             yield self
@@ -96,33 +113,107 @@ class Control:
                 say(str(error))
             raise
 
-    def metrics(self):
+    def leases(self) -> list[dict[str, Any]]:
+        """DHCP leases: address, mac, name, state ('bound', 'offered', 'ended'), port, vid."""
+        return self.request('GET', '/leases')
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """What guests could not reach, and why: guest, target, cause, fact, cure, count."""
+        return self.request('GET', '/reasons')
+
+    def flows(self) -> dict[str, Any]:
+        """'flows': the last opened, with guest, address, port, name, state, bytes; 'live', 'opened'."""
+        return self.request('GET', '/flows')
+
+    def egress(self) -> Any:
+        """All that guests reached for, as --egress-report writes it."""
+        return self.request('GET', '/egress')
+
+    def policy(self) -> dict[str, Any]:
+        """'rules' (id, action, match, decided), 'otherwise', 'restricted', 'remarks'."""
+        return self.request('GET', '/policy')
+
+    def metrics(self) -> str:
+        """Counters in Prometheus's text format."""
         return self.request('GET', '/metrics')
 
-    def set_link(self, port, up):
+    # --- what can be done ---
+
+    def set_link(self, port: int, up: bool) -> dict[str, Any]:
+        """Pulls a port's cable out, or puts it back. The port as it is then."""
         return self.request('PUT', f'/ports/{port}/link', {'up': up})
 
-    def forwards(self):
+    def forwards(self) -> list[dict[str, Any]]:
+        """Host ports that lead into guests: number, forward, state ('waiting', 'ready', 'open'), answer."""
         return self.request('GET', '/forwards')
 
-    def add_forward(self, spec):
+    def add_forward(self, spec: str) -> list[dict[str, Any]]:
         """Like --hostfwd, for example 'tcp::0-:22'; what was added, with the port that was chosen."""
         return self.request('POST', '/forwards', {'forward': spec})
 
-    def remove_forward(self, number):
+    def remove_forward(self, number: int) -> dict[str, Any]:
+        """The forward as it was."""
         return self.request('DELETE', f'/forwards/{number}')
 
-    def start_capture(self, file):
+    def wait_for_forward(self, number: int, timeout: float = 120.0) -> dict[str, Any]:
+        """That forward once clients are let in: the guest answers at its port, or it need not (UDP)."""
+        end = time.monotonic() + timeout
+        while (forward := self.request('GET', f'/forwards/{number}'))['state'] == 'waiting':
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Error(f'cannot use {forward["forward"]}: {forward["explanation"]} after {timeout} s; start the '
+                            'service in the guest')
+            self._await_news('forward', left)
+        return forward
+
+    def forget_stations(self) -> None:
+        self.request('DELETE', '/fdb')
+
+    def add_rule(self, action: str, match: str, before: int | None = None) -> dict[str, Any]:
+        """'allow' or 'deny' for what fits, as 'tcp:example.org:443'; before that rule, or last. Its 'id' is for
+        remove_rule()."""
+        body: dict[str, Any] = {'action': action, 'match': match}
+        return self.request('POST', '/policy/rules', body if before is None else {**body, 'before': before})
+
+    def remove_rule(self, rule_id: int) -> dict[str, Any]:
+        """The policy as it is then."""
+        return self.request('DELETE', f'/policy/rules/{rule_id}')
+
+    def captures(self) -> list[dict[str, Any]]:
+        """Captures that run: id, file, frames, lost."""
+        return self.request('GET', '/captures')
+
+    def start_capture(self, file: str | os.PathLike[str]) -> dict[str, Any]:
+        """Writes every frame to `file` from now on; *.pcapng or pcap. Its 'id' is for stop_capture()."""
         return self.request('POST', '/captures', {'file': os.path.abspath(file)})
 
-    def stop_capture(self):
-        return self.request('DELETE', '/captures')
+    def stop_capture(self, capture_id: int | None = None) -> list[dict[str, Any]]:
+        """Ends that capture, or all; the file is whole then. Those that still run."""
+        return self.request('DELETE', '/captures' if capture_id is None else f'/captures/{capture_id}')
 
-    def events(self, from_oldest=False, timeout=None):
-        """Yields events as they happen, until the LAN ends. Error after `timeout` s without one."""
+    @contextlib.contextmanager
+    def captured(self, file: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+        """A capture for the length of a with block."""
+        capture = self.start_capture(file)
+        try:
+            yield capture
+        finally:
+            self.stop_capture(capture['id'])
+
+    # --- what happens ---
+
+    def events(self, from_oldest: bool = False, timeout: float | None = None,
+               kinds: Iterable[str] = ()) -> Iterator[dict[str, Any]]:
+        """Yields events as they happen, until the LAN ends. Error after `timeout` s without one.
+
+        `kinds`: 'lease-given' is that one, 'lease' is every lease-…; none: all.
+        """
+        query = {'from': 'oldest'} if from_oldest else {}
+        if kinds := ','.join(kinds):
+            query['kind'] = kinds
         connection = _Connection(self._socket, timeout)
         try:
-            connection.request('GET', '/events' + ('?from=oldest' if from_oldest else ''))
+            connection.request('GET', '/events' + ('?' + urllib.parse.urlencode(query, safe=',') if query else ''))
             for line in connection.getresponse():
                 yield json.loads(line)
         except TimeoutError as error:
@@ -133,7 +224,7 @@ class Control:
         finally:
             connection.close()
 
-    def wait_for_event(self, name, timeout=30.0, **members):
+    def wait_for_event(self, name: str, timeout: float = 30.0, **members: Any) -> dict[str, Any]:
         """The first event of that name and with those members, also one that has happened already."""
         end = time.monotonic() + timeout
         wanted = {'event': name, **members}
@@ -145,11 +236,34 @@ class Control:
         raise Error(f'cannot find the event {wanted} of {self.directory}: it did not come in {timeout} s; events() '
                     'shows what did')
 
+    def _await_news(self, kind: str, left: float) -> None:
+        """Returns at an event of that kind, and after half a second: one may have come just before."""
+        with contextlib.suppress(Error):
+            next(self.events(kinds=[kind], timeout=min(left, 0.5)), None)
+
+    def wait_for_lease(self, name: str | None = None, mac: str | None = None,
+                       timeout: float = 120.0) -> dict[str, Any]:
+        """The bound lease of the guest of that host name or MAC address, or of any guest."""
+        def found():
+            return next((lease for lease in self.leases() if lease['state'] == 'bound'
+                         and name in (None, lease['name']) and mac in (None, lease['mac'])), None)
+        end = time.monotonic() + timeout
+        whose = ' '.join(filter(None, (name, mac))) or 'any guest'
+        while (lease := found()) is None:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise Error(f'cannot find a lease of {whose} in {self.directory}: none came in {timeout} s; '
+                            'leases() shows those there are, and the guest\'s console whether it asks for one')
+            self._await_news('lease', left)
+        return lease
+
 
 class Lan(Control):
     """Starts `lanyard switch` and ends it. A context manager."""
 
-    def __init__(self, directory, nat=False, capture=None, options=(), program='lanyard', timeout=10.0):
+    def __init__(self, directory: str | os.PathLike[str], nat: bool = False,
+                 capture: str | os.PathLike[str] | None = None, options: Iterable[str] = (),
+                 program: str | os.PathLike[str] = 'lanyard', timeout: float = 10.0):
         super().__init__(directory, timeout)
         command = [os.fspath(program), 'switch', self.directory, *options]
         if nat:
@@ -176,7 +290,7 @@ class Lan(Control):
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(os.path.join(self.directory, 'ctl')) == 0
 
-    def stop(self):
+    def stop(self) -> int:
         """Ends the switch; its exit status."""
         self.process.terminate()
         try:

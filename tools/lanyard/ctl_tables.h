@@ -1,0 +1,43 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace tools {
+
+// What the control socket answers, as people read it: columns as wide as their widest cell. With
+// `colours` headings are bold and what deserves a look is red. Text that guests and peers chose
+// has its control characters replaced, so that it cannot speak to the terminal.
+class CtlTables {
+ public:
+  explicit CtlTables(bool colours) : colours_(colours) {}
+
+  std::string ports(const nlohmann::json& ports) const;
+  std::string stations(const nlohmann::json& stations) const;
+  std::string leases(const nlohmann::json& leases) const;
+  std::string captures(const nlohmann::json& captures) const;
+  std::string reasons(const nlohmann::json& reasons) const;
+  std::string flows(const nlohmann::json& flows) const;
+  std::string policy(const nlohmann::json& policy) const;
+  std::string event(const nlohmann::json& event) const;  // one line
+
+  struct Overview {
+    std::string directory;
+    std::string program;
+    nlohmann::json ports;
+    nlohmann::json stations;
+    nlohmann::json leases;  // null: the LAN has no gateway; the next one, too
+    nlohmann::json reasons;
+    nlohmann::json captures;
+  };
+  std::string overview(const Overview& lan) const;
+
+ private:
+  struct Cell;
+  std::string table(const std::vector<std::vector<Cell>>& rows) const;
+  std::string heading(const std::string& text) const;
+
+  bool colours_;
+};
+
+}  // namespace tools
