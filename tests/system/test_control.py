@@ -92,19 +92,105 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         families = json.loads(out.stdout)
         self.assertEqual(families["lanyard_port_ingress_frames"][0], "counter")
         self.assertEqual(families["lanyard_port_plugs"], ["gauge", [[{"port": "1"}, 1]]])
+        self.assertIn("lanyard_control_requests", families)
         self.assertIn("text/plain", curl(self.lan, "-i", "http://lan/metrics"))
 
     def test_captures_begin_and_end(self):
         self.ctl("capture", "start", "some.pcap")
-        self.assertIn("runs; stop it first", self.ctl("capture", "start", "other.pcap", status=65))
+        self.assertIn("capture 1 writes it already", self.ctl("capture", "start", "some.pcap", status=65))
+        plug = self.plug()
+        with self.lan.captured(self.folder.name + "/other.pcapng"):
+            self.assertEqual([capture["id"] for capture in self.lan.captures()], [1, 2])
+            plug.send(FRAME)
+            lan_harness.wait_for(self.lan.stations, "the frame in the switch")
+        self.assertIn("some.pcap", self.ctl("capture", "list"))
+        self.ctl("capture", "stop", "1")
+        self.assertIn("there is no capture 1", self.ctl("capture", "stop", "1", status=65))
+        for name in ("some.pcap", "other.pcapng"):
+            self.assertEqual(len(lan_harness.tcpdump_lines(f"{self.folder.name}/{name}")), 1)
+
+    def test_the_overview_and_its_tables_are_clean_in_a_log(self):
+        self.assertIn("Nobody is plugged in.", self.ctl())
         plug = self.plug()
         plug.send(FRAME)
-        while not self.lan.stations():
-            time.sleep(0.02)
-        self.ctl("capture", "stop")
-        out = subprocess.run(["tcpdump", "-nr", self.folder.name + "/some.pcap"], capture_output=True, text=True,
-                             check=True).stdout
-        self.assertEqual(len(out.splitlines()), 1, out)
+        self.ctl("link", "1", "down")
+        text = self.ctl()
+        self.assertRegex(text, r"(?m)^1 +down +- +- +- +1 +0 +vde 1")
+        self.assertIn("no gateway (--nat adds one)", text)
+        for words in ((), ("ports",), ("fdb",), ("capture", "list")):
+            self.assertNotIn("\033", self.ctl(*words))
+            json.loads(self.ctl(*words, "--json"))
+        self.assertIn("start its switch with --nat", self.ctl("leases", status=65))
+        self.assertIn("`lanyard ctl --help`", self.ctl("zork", status=64))
+        # In a terminal the heading is bold.
+        pty = subprocess.run(["script", "-qec", f"{lan_harness.LANYARD} ctl {self.lan.directory} ports", "/dev/null"],
+                             capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL).stdout
+        self.assertIn("\033[1mPORT", pty)
+        self.assertIn("\033[31mdown", pty)
+
+    def test_events_of_some_kinds(self):
+        plug = self.plug()
+        self.lan.wait_for_event("plug-came")
+        self.ctl("link", "1", "down")
+        first = next(self.lan.events(from_oldest=True, timeout=10, kinds=["link"]))
+        self.assertEqual((first["event"], first["port"]), ("link-down", 1))
+        plug.close()
+        self.lan.wait_for_event("plug-left")
+        reader = subprocess.Popen([lan_harness.LANYARD, "ctl", self.lan.directory, "events", "--from-oldest",
+                                   "--kind", "link,plug-left"], stdout=subprocess.PIPE, text=True)
+        self.addCleanup(reader.stdout.close)
+        self.addCleanup(reader.wait)
+        self.addCleanup(reader.kill)
+        self.assertRegex(reader.stdout.readline(), r"^\d\d:\d\d:\d\d\.\d{3}  link-down +port=1$")
+        self.assertRegex(reader.stdout.readline(), r"  plug-left +port=1$")
+
+    def test_many_clients_that_hammer_hold_no_frame_up_for_long(self):
+        """8 clients ask for all stations and all counters without a pause; frames pass meanwhile, and each
+        reply is made block by block: the longest turn is much shorter than a reply."""
+        one, two = self.plug(), self.plug()
+        count = 6000
+        for number in range(count):
+            one.send(b"\xff" * 6 + b"\x52\x54" + number.to_bytes(4, "big") + b"\x08\x00" + bytes(46))
+            if number % 64 == 63:
+                two.receive_all()
+        lan_harness.wait_for(lambda: len(self.lan.stations()) == count, f"{count} stations")
+        stop = threading.Event()
+        replies = []
+
+        def hammer(path):
+            while not stop.is_set():
+                replies.append(len(self.lan.request("GET", path)))
+        clients = [threading.Thread(target=hammer, args=(path,)) for path in ("/fdb", "/metrics") * 4]
+        for client in clients:
+            client.start()
+        two.receive_all()
+        for number in range(200):
+            one.send(FRAME)
+            self.assertEqual(two.receive(), FRAME)
+        lan_harness.wait_for(lambda: len(replies) > 16, "replies", 60)
+        stop.set()
+        for client in clients:
+            client.join(60)
+        figures = dict(line.rsplit(" ", 1) for line in self.lan.metrics().splitlines() if line[0] != "#")
+        print(f"control: {figures['lanyard_control_turns_total']} turns, the longest "
+              f"{float(figures['lanyard_control_busy_seconds_max']) * 1e3:.2f} ms, for {len(replies)} replies "
+              f"in {float(figures['lanyard_control_busy_seconds_total']):.2f} s of work", file=sys.stderr)
+        # A reply of 6000 stations takes many turns, whoever asks.
+        self.assertGreater(int(figures["lanyard_control_turns_total"]), 50 * len(replies) // 8)
+
+    def test_a_thousand_clients_lock_nobody_out(self):
+        crowd = []
+        for _ in range(1000):
+            client = socket.socket(socket.AF_UNIX)
+            self.addCleanup(client.close)
+            client.settimeout(10)
+            client.connect(self.lan.directory + "/control")
+            client.send(b"GET /po")
+            crowd.append(client)
+        self.assertIn("operations", json.loads(curl(self.lan, "http://lan/")))
+        gave_way = next(line for line in self.lan.metrics().splitlines()
+                        if line.startswith("lanyard_control_gave_way_total "))
+        self.assertGreater(int(gave_way.split()[1]), 700)
 
     def test_events_stream_to_many_and_end_with_the_lan(self):
         seen = [[] for _ in range(5)]
@@ -173,6 +259,36 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         again = lanyard.Lan(self.lan.directory, program=lan_harness.LANYARD)
         self.assertEqual(again.ports(), [])
         self.assertEqual(again.stop(), 0)
+
+
+class GatewayTest(lan_harness.LanTest):
+    """What only a LAN with a gateway has."""
+
+    def test_a_lease_says_where_its_guest_is(self):
+        lan = lanyard.Lan(self.folder / "lan", nat=True, program=lan_harness.LANYARD)
+        self.addCleanup(lan.stop)
+        with self.assertRaisesRegex(lanyard.Error, "none came in 0.1 s"):
+            lan.wait_for_lease(timeout=0.1)
+        guest = self.start_guest("guest", ["ping -c1 -W1 192.0.2.1; true", "sleep 60"],
+                                 run_options=["--lan", lan.directory, "--mac", "52:54:00:00:00:77"])
+        lease = lan.wait_for_lease(mac="52:54:00:00:00:77")
+        self.assertEqual((lease["address"], lease["vid"]), ("10.0.2.15", 0))
+        plugs = lan.port(lease["port"])["plugs"]
+        self.assertEqual(len(plugs), 1)
+        event = lan.wait_for_event("lease-given", mac="52:54:00:00:00:77")
+        self.assertEqual(event["address"], "10.0.2.15")
+        lan.wait_for_event("unreachable")
+        self.assertEqual(lan.reasons()[0]["cause"], "only-loopback")
+        text = subprocess.run([lan_harness.LANYARD, "ctl", lan.directory], capture_output=True, text=True,
+                              check=True).stdout
+        self.assertRegex(text, rf"(?m)^{lease['port']} +up .* 10\.0\.2\.15 +52:54:00:00:00:77 ")
+        self.assertIn("OUT OF REACH", text)
+        self.assertIn('lanyard_dhcp_messages_total{kind="ack"} 1', lan.metrics())
+        # Its LAN dies, and who runs the guest says so in one line.
+        lan.process.kill()
+        lan_harness.wait_for(lambda: f"the LAN {lan.directory} has ended" in guest.stderr(), "the line of `run`")
+        self.assertIn(f"start `lanyard switch {lan.directory}` again", guest.stderr())
+        guest.stop()
 
 
 if __name__ == "__main__":
