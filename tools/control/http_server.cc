@@ -63,6 +63,7 @@ struct Pieces {
 
   static ssize_t read(void* self, uint64_t /*offset*/, char* out, size_t size) {
     auto& pieces = *static_cast<Pieces*>(self);
+    size = std::min(size, kControlBlock_size);  // the library would fill its whole buffer
     size_t given = 0;
     while (given < size) {
       if (pieces.used == pieces.rest.size()) {
@@ -251,7 +252,7 @@ struct HttpServer::Calls {
 
   static ssize_t read_events(void* self, uint64_t /*offset*/, char* out, size_t size) {
     auto& subscriber = *static_cast<Subscriber*>(self);
-    const size_t given = subscriber.cursor.read(out, size);
+    const size_t given = subscriber.cursor.read(out, std::min(size, kControlBlock_size));
     if (given > 0) return static_cast<ssize_t>(given);
     if (subscriber.server.ending_) return MHD_CONTENT_READER_END_OF_STREAM;
     subscriber.suspended = true;

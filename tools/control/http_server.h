@@ -18,7 +18,7 @@ namespace tools {
 
 constexpr size_t kControlBody_size = 64 * 1024;    // of a request
 constexpr size_t kControlMemory_size = 32 * 1024;  // per connection: heads of requests
-constexpr size_t kControlBlock_size = 4096;        // of a reply, made and written at once
+constexpr size_t kControlBlock_size = 2048;        // of a reply: made in one turn of the loop
 
 struct HttpLimits {
   unsigned connection_count_max = 256;  // more wait in the kernel until one ends

@@ -43,8 +43,15 @@ class _Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
+        end = time.monotonic() + (self.timeout or START_S)
         try:
-            self.sock.connect(self._path)
+            while True:
+                try:
+                    return self.sock.connect(self._path)
+                except BlockingIOError:  # many others are just connecting
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.01)
         except OSError as error:
             raise Error(f'cannot connect to {self._path}: {error.strerror}; is the LAN running?') from error
 
