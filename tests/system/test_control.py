@@ -286,6 +286,17 @@ class GatewayTest(lan_harness.LanTest):
         self.assertRegex(text, rf"(?m)^{lease['port']} +up .* 10\.0\.2\.15 +52:54:00:00:00:77 ")
         self.assertIn("OUT OF REACH", text)
         self.assertIn('lanyard_dhcp_messages_total{kind="ack"} 1', lan.metrics())
+        self.assertRegex(subprocess.run([lan_harness.LANYARD, "ctl", lan.directory, "flows"], check=True, text=True,
+                                        capture_output=True).stdout, r"10\.0\.2\.15 +192\.0\.2\.1 ")
+        for words in (["allow", "tcp:192.0.2.0/24:443"], ["deny", "192.0.2.7"]):
+            subprocess.run([lan_harness.LANYARD, "ctl", lan.directory, "policy", *words], check=True)
+        self.assertEqual([rule["action"] for rule in lan.policy()["rules"]], ["deny", "allow"])
+        rule = lan.add_rule("deny", "any")
+        lan.remove_rule(rule["id"])
+        text = subprocess.run([lan_harness.LANYARD, "ctl", lan.directory, "policy"], check=True, text=True,
+                              capture_output=True).stdout
+        self.assertRegex(text, r"(?m)^\d+ +allow +\d+ +tcp:192\.0\.2\.0/24:443")
+        self.assertIsNotNone(lan.egress())
         # Its LAN dies, and who runs the guest says so in one line.
         lan.process.kill()
         lan_harness.wait_for(lambda: f"the LAN {lan.directory} has ended" in guest.stderr(), "the line of `run`")
