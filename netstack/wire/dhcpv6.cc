@@ -1,5 +1,7 @@
 #include "netstack/wire/dhcpv6.h"
 
+#include <cstring>
+
 #include "netstack/base/bytes.h"
 
 namespace netstack {
@@ -95,10 +97,10 @@ std::vector<uint8_t> make_dhcpv6(const Dhcpv6& dhcp) {
 }
 
 std::vector<uint8_t> make_duid(const MacOctets& mac) {
-  std::vector<uint8_t> duid(4);
+  std::vector<uint8_t> duid(4 + mac.size());
   write_u16(&duid[0], kDuidLinkLayer);
   write_u16(&duid[2], kHardwareEthernet);
-  duid.insert(duid.end(), mac.begin(), mac.end());
+  std::memcpy(&duid[4], mac.data(), mac.size());
   return duid;
 }
 
