@@ -19,6 +19,7 @@
 #include "netstack/gateway/guest_book.h"
 #include "netstack/gateway/guest_forwards.h"
 #include "netstack/gateway/guest_packet.h"
+#include "netstack/gateway/large_segments.h"
 #include "netstack/gateway/name_book.h"
 #include "netstack/gateway/name_service.h"
 #include "netstack/gateway/nat_engine.h"
@@ -141,6 +142,7 @@ class Gateway final : public Port {
   std::optional<Reason> explain_connect(const Target& target, ConnectWatch::Outcome outcome);
   void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
                     std::string_view note = {});
+  void stage_fragments(std::span<const uint8_t> frame);
   void stage(std::span<const uint8_t> frame, std::string_view note = {});
   void schedule_flush();
   void flush();
@@ -172,6 +174,7 @@ class Gateway final : public Port {
   FlowAccount flows_;
   std::vector<std::vector<uint8_t>> engine_resets_;  // frames for the engine, at the tick's end
   Reassembler reassembler_;
+  LargeSegments large_;
   SequenceGuard sequences_;
   EchoProxy echo_;
   ConnectWatch connects_;

@@ -15,6 +15,7 @@
 
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
+#include "netstack/gateway/large_segments.h"
 
 namespace netstack {
 
@@ -154,8 +155,8 @@ SlirpEngine::SlirpEngine(Loop& loop, const GatewayConfig& config, SlirpClock& cl
   slirp.vdhcp_start = to_in_addr(network.first_lease());
   slirp.disable_dhcp = true;  // the gateway has its own DHCP and DNS
   slirp.disable_dns = true;
-  slirp.if_mtu = config.names.mtu;
-  slirp.if_mru = config.names.mtu;
+  slirp.if_mtu = std::max<size_t>(config.names.mtu, LargeSegments::kEngineMtu_bytes_min);
+  slirp.if_mru = slirp.if_mtu;
   slirp.in6_enabled = config.ipv6;
   slirp.vprefix_addr6 = to_in6_addr(GatewayNetwork::prefix6());
   slirp.vprefix_len = GatewayNetwork::kPrefix6Bits;

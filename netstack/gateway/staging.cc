@@ -18,6 +18,14 @@ void Gateway::stage_packet(const ReturnPath& path, std::span<const uint8_t> pack
   schedule_flush();
 }
 
+void Gateway::stage_fragments(std::span<const uint8_t> frame) {
+  const auto packet = parse_towards_guest(frame);
+  if (!packet) return count_drop(DropReason::kMalformed);
+  for (const auto& piece : fragment_ipv4(packet->ip, large_.mtu_bytes())) {
+    stage_packet(packet->path, piece);
+  }
+}
+
 void Gateway::stage(std::span<const uint8_t> frame, std::string_view note) {
   const size_t staged = staged_bytes_.size() + staged_text_.size();
   if (staged + frame.size() + note.size() > kStagedBytesMax) {
@@ -54,7 +62,9 @@ void Gateway::flush() {
   auto note = staged_notes_.begin();
   uint32_t start = 0;
   for (size_t at = 0; at < staged_ends_.size(); ++at) {
-    const bool added = batch.add(staged_bytes_.data() + start, staged_ends_[at] - start);
+    const auto frame = std::span(staged_bytes_).subspan(start, staged_ends_[at] - start);
+    const bool added = batch.add(frame.data(), frame.size());
+    if (added) batch.frames().back().offload = large_.put_right(frame);
     start = staged_ends_[at];
     if (note != staged_notes_.end() && note->frame == at) {
       if (added) {

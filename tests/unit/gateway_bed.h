@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "netstack/frame/finish.h"
 #include "netstack/gateway/gateway.h"
 #include "tests/packets/packets.h"
 #include "tests/unit/private_network.h"
@@ -26,15 +27,29 @@ struct TestLog final : Log {
   void line(std::string_view text) override { lines.emplace_back(text); }
 };
 
+// A guest that takes no super-frames: gets them cut, as a port would.
 struct Collect final : Sink {
   std::vector<Bytes> frames;
+  uint64_t super_frames_count = 0;
   void receive(PortId, std::span<Frame> burst) noexcept override {
     for (const Frame& frame : burst) {
-      Bytes bytes(frame.bytes);
-      copy_frame(frame, bytes.data());
-      frames.push_back(std::move(bytes));
+      if (!FrameFinisher::concerns(frame, 0)) {
+        add(frame);
+        continue;
+      }
+      ++super_frames_count;
+      CHECK_FALSE(finisher.begin(frame, 0));
+      for (auto run = finisher.next(); !run.empty(); run = finisher.next()) {
+        for (const Frame& segment : run) add(segment);
+      }
     }
   }
+  void add(const Frame& frame) {
+    Bytes bytes(frame.bytes);
+    copy_frame(frame, bytes.data());
+    frames.push_back(std::move(bytes));
+  }
+  FrameFinisher& finisher = frame_finisher();
 };
 
 // A gateway in a namespace that holds nothing but "lo".
