@@ -9,6 +9,7 @@
 
 #include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
+#include "netstack/base/checksum.h"
 #include "netstack/gateway/judge_packet.h"
 #include "netstack/gateway/own_address.h"
 #include "netstack/wire/dhcpv6.h"
@@ -33,6 +34,13 @@ bool is_link_local6(const IpAddress& address) {
 bool is_discovery(const GuestPacket& packet) {
   return packet.protocol == kProtocolIcmpv6 && packet.v6() && !packet.transport.empty() &&
          packet.transport[0] >= kIcmpv6RouterSolicitation && packet.transport[0] <= kIcmpv6Redirect;
+}
+
+// What the sender left undone of a copied frame. False: its order is malformed.
+bool finish(const Offload& offload, size_t head_bytes, std::span<uint8_t> copy) {
+  if (!offload.needs_checksum) return true;
+  return offload.checksum_start >= head_bytes &&
+         finish_checksum(copy, offload.checksum_start, offload.checksum_offset);
 }
 
 }  // namespace
@@ -109,8 +117,9 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
   for (const std::string& line : policy_.idle_rules()) log.line(line);
   for (const HostForward& forward : config.forwards) forwards_.add(forward);
   // Joined, a guest's segments cost the engine one system call and one answer. Not over IPv6: it
-  // takes no packet there that is larger than the MTU it was told.
-  take_offloads(kOffloadTcp4 | kOffloadEcn, true);
+  // takes no packet there that is larger than the MTU it was told. Checksums it wants finished, but
+  // that is done in the copy made here anyway.
+  take_offloads(kOffloadChecksum | kOffloadTcp4 | kOffloadEcn, true);
 }
 
 Gateway::~Gateway() = default;
@@ -158,6 +167,10 @@ size_t Gateway::transmit(std::span<const Frame> burst) noexcept {
       continue;
     }
     uint32_t bytes = copy_frame(frame, scratch.data());
+    if (!finish(frame.offload, frame.head_bytes, {scratch.data(), bytes})) {
+      count_drop(DropReason::kBadOffload);
+      continue;
+    }
     if (frame.tagged()) {  // a priority tag says nothing about the network: take it off
       std::copy(scratch.data() + kTaggedHeadBytes - 2, scratch.data() + bytes,
                 scratch.data() + kEthernetHeadBytes - 2);

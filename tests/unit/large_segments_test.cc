@@ -197,6 +197,35 @@ struct Download {
   int turns = 0;
 };
 
+// A guest's connection to a server on the host's loopback, to send to.
+struct Upload {
+  explicit Upload(Bed& bed) {
+    const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_storage address{};
+    socklen_t bytes = to_sockaddr(packets::ip("127.0.0.1"), 0, address);
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    REQUIRE(::bind(listener.get(), generic, bytes) == 0);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+    ::getsockname(listener.get(), generic, &bytes);
+    port = ntohs(reinterpret_cast<sockaddr_in*>(generic)->sin_port);
+    bed.send(segment(kTcpSyn, 100));
+    const auto opened = bed.only();
+    REQUIRE(opened.tcp);
+    ack = opened.tcp->seq + 1;
+    bed.send(segment(kTcpAck, 101));
+    server = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  }
+  Builder segment(uint8_t flags, uint32_t seq) const {
+    return Builder()
+        .eth(kGuest, kGatewayMac)
+        .ip("10.0.2.15", "10.0.2.2")
+        .tcp(4000, port, flags, seq, ack);
+  }
+  uint16_t port = 0;
+  uint32_t ack = 0;
+  Fd server;
+};
+
 }  // namespace
 
 TEST_CASE("what a host sends reaches the guest in segments of the MTU, once cut") {
@@ -238,4 +267,71 @@ TEST_CASE("a datagram larger than the MTU comes in fragments") {
     payload_size += frame.size() - kEthernetHeadBytes - kIpv4HeadBytes;
   }
   CHECK(payload_size == 4000 + kUdpHeadBytes);
+}
+
+TEST_CASE("a burst of a guest's segments is one for the engine, and one answer") {
+  Bed bed = make_bed();
+  Upload upload(bed);
+  constexpr size_t kSegments_count = 20;
+  const std::string text(kSegments_count * 1460, 'z');
+  std::vector<Bytes> frames;
+  for (size_t i = 0; i < kSegments_count; ++i) {
+    frames.push_back(upload.segment(kTcpAck, static_cast<uint32_t>(101 + i * 1460))
+                         .payload(text.substr(0, 1460))
+                         .build());
+  }
+  for (Bytes& frame : frames) {  // as Linux sends them: not to be fragmented
+    const auto ip = std::span(frame).subspan(kEthernetHeadBytes, kIpv4HeadBytes);
+    ip[6] = 0x40;
+    write_u16(&ip[10], 0);
+    write_u16(&ip[10], internet_checksum(ip));
+  }
+  FrameBatch<kBurstFrames> batch;
+  for (const auto& frame : frames) REQUIRE(batch.add(frame.data(), frame.size()));
+  bed.take();
+  bed.gateway.send(batch.frames());
+  bed.run();
+  const auto answer = bed.only();
+  REQUIRE(answer.tcp);
+  CHECK(answer.tcp->ack == 101 + text.size());
+  std::string got(text.size(), 0);
+  REQUIRE(::recv(upload.server.get(), got.data(), got.size(), MSG_WAITALL) ==
+          static_cast<ssize_t>(text.size()));
+  CHECK(got == text);
+}
+
+TEST_CASE("a super-frame is finished in the gateway, and a malformed order is dropped") {
+  Bed bed = make_bed();
+  Upload upload(bed);
+  bed.take();
+  const std::string text(3000, 'z');
+  Bytes bytes = upload.segment(kTcpAck, 101).payload(text).build();
+  constexpr uint16_t kTcpAt = kEthernetHeadBytes + kIpv4HeadBytes;
+  Checksum pseudo;
+  pseudo.add(std::span(bytes).subspan(kEthernetHeadBytes + 12, 8));
+  pseudo.add_u32(kProtocolTcp);
+  pseudo.add_u32(static_cast<uint32_t>(bytes.size() - kTcpAt));
+  write_u16(&bytes[kTcpAt + 16], static_cast<uint16_t>(~pseudo.finish()));
+  Frame frame;
+  iovec body{};
+  REQUIRE(view_frame(bytes.data(), bytes.size(), frame, body));
+  frame.offload = {.needs_checksum = true,
+                   .checksum_start = kTcpAt,
+                   .checksum_offset = 16,
+                   .ecn = false,
+                   .gso = {.kind = Gso::Kind::kTcp4, .payload_bytes = 1460}};
+  const std::vector<std::pair<uint16_t, uint16_t>> wrong = {{0, 16}, {60'000, 16}, {kTcpAt, 9000}};
+  for (const auto& [start, offset] : wrong) {
+    Frame bad = frame;
+    bad.offload.checksum_start = start;
+    bad.offload.checksum_offset = offset;
+    const uint64_t before = bed.dropped(DropReason::kBadOffload);
+    bed.gateway.send({&bad, 1});
+    CHECK(bed.dropped(DropReason::kBadOffload) == before + 1);
+  }
+  bed.gateway.send({&frame, 1});
+  bed.run();
+  const auto answer = bed.only();
+  REQUIRE(answer.tcp);
+  CHECK(answer.tcp->ack == 101 + text.size());
 }
