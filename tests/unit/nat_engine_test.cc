@@ -19,7 +19,7 @@ struct EngineBed {
   explicit EngineBed(GatewayConfig config = {})
       : engine(
             loop, config, log,
-            [this](std::span<const uint8_t> frame, int, int) {
+            [this](std::span<const uint8_t> frame, int) {
               frames.emplace_back(frame.begin(), frame.end());
             },
             [this] {
