@@ -18,7 +18,7 @@ namespace {
 struct EngineBed {
   explicit EngineBed(GatewayConfig config = {})
       : engine(
-            loop, config, log,
+            loop, config, log, connects,
             [this](std::span<const uint8_t> frame, int) {
               frames.emplace_back(frame.begin(), frame.end());
             },
@@ -52,6 +52,7 @@ struct EngineBed {
   TestLog log;
   bool scheduled = false;
   std::vector<Bytes> frames;
+  ConnectWatch connects{loop, [](const TcpFlow&) { return std::nullopt; }};
   NatEngine engine;
 };
 
@@ -177,16 +178,16 @@ TEST_CASE("one instance speaks for all") {
 }
 
 TEST_CASE("a forward's answers find the instance that listens") {
-  const UdpServer free_port;  // its number, and then its place
-  GatewayConfig config;
-  HostForward forward = HostForward::parse("tcp:127.0.0.1:1-:80");
-  forward.host_port = free_port.port;
-  config.forwards.push_back(forward);
-  EngineBed bed = make_engine_bed(config);
+  EngineBed bed = make_engine_bed();
+  const Fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  sockaddr_storage address{};
+  socklen_t bytes = to_sockaddr(packets::ip("127.0.0.1"), 0, address);
+  REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), bytes) == 0);
+  REQUIRE(::listen(listener.get(), 1) == 0);
+  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &bytes);
+  bed.engine.lead_in(listener.get(), Protocol::kTcp, packets::ip("10.0.2.15"), 80);
 
   const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  sockaddr_storage address{};
-  const socklen_t bytes = to_sockaddr(packets::ip("127.0.0.1"), forward.host_port, address);
   CHECK(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), bytes) != 0);
   bed.run();
   REQUIRE(bed.frames.size() == 1);
