@@ -1,6 +1,7 @@
 // What a nameserver sends back: one question of the gateway's to a server on lo, in a namespace of
 // its own, and arbitrary bytes as its answers, over UDP or TCP in pieces. Checked: what counts as
-// an answer has the guest's id and asks what was asked.
+// an answer has the guest's id and asks what was asked; an
+// error may come without a question.
 //
 //   way (low bit) │ records: mending (1), size (2), bytes
 #include <arpa/inet.h>
@@ -136,6 +137,8 @@ void judge(const ExchangeResult& result, const Bytes& asked) {
   if (result.errno_value != 0) return check(result.message.empty(), "a refusal has no message");
   check(result.message.size() >= kDnsHeadBytes, "an answer has a head");
   check(read_u16(result.message.data()) == kGuestsId, "an answer has the guest's id");
+  const bool bare = read_u16(&result.message[4]) == 0;
+  if (bare) return check((result.message[3] & 15U) != 0, "without a question it is an error");
   const auto question = dns_question(result.message);
   check(question && same_dns_question(*question, *dns_question(asked)),
         "an answer is to what was asked");

@@ -196,7 +196,7 @@ TEST_CASE("what is not on the list ends the process and is named") {
   check_ends("process_vm_readv",
              [] { return static_cast<int>(::syscall(SYS_process_vm_readv, 1, 0, 0, 0, 0, 0)); });
   check_ends("keyctl", [] { return static_cast<int>(::syscall(SYS_keyctl, 0, 0, 0, 0, 0)); });
-  check_ends("rename", [] { return static_cast<int>(::syscall(SYS_rename, "/a", "/b")); });
+  check_ends("symlink", [] { return static_cast<int>(::syscall(SYS_symlink, "/a", "/b")); });
   check_ends("ioctl", [] { return static_cast<int>(::syscall(SYS_ioctl, 0, 0x5412, "x")); });
   check_ends("prctl", [] { return static_cast<int>(::syscall(SYS_prctl, 4, 1)); });
   check_ends("socket", [] { return socket_errno(AF_PACKET, SOCK_RAW); });
@@ -288,6 +288,12 @@ TEST_CASE("files are out of reach but for those of the plan") {
   CHECK(run(plan, [&] { return open_errno("/proc/self/comm", O_WRONLY); }).status == EACCES);
   CHECK(run(plan, [&] { return open_errno(lan + "/new", O_WRONLY | O_CREAT | O_TRUNC); }).status ==
         0);
+  const auto move = [&](const std::string& to) {
+    return run(plan, [&] { return errno_of(::rename((lan + "/new").c_str(), to.c_str())); }).status;
+  };
+  CHECK(move(folder / "secret") == EACCES);
+  CHECK(move(lan + "/newer") == 0);
+  fs::rename(lan + "/newer", lan + "/new");
   CHECK(run(plan, [&] { return bind_errno(lan + "/socket"); }).status == 0);
   CHECK(run(plan, [&] { return bind_errno(folder / "socket"); }).status == EACCES);
   CHECK(run(plan, [&] { return errno_of(::unlink((lan + "/old").c_str())); }).status == 0);
