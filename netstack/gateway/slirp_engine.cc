@@ -194,11 +194,11 @@ void SlirpEngine::input_reset(std::span<const uint8_t> frame) {
   resetting_ = false;
 }
 
-// A poll in which this one socket is ready for reading and no other for anything.
-void SlirpEngine::serve_only(int fd) {
+// A poll in which this one socket is ready and no other.
+void SlirpEngine::serve_only(int fd, uint32_t epoll_events) {
   end_tick();  // libslirp learns the index it asks for
   check(ready_.empty(), "no poll is under way");
-  descriptors_[fd].ready = EPOLLIN;
+  descriptors_[fd].ready = epoll_events;
   ready_.push_back(fd);
   slirp_pollfds_poll(slirp_, 0, Callbacks::get_revents, this);
   ready_.clear();

@@ -127,7 +127,7 @@ class SlirpEngine {
   };
 
   void poll(bool with_sockets);
-  void serve_only(int fd);
+  void serve_only(int fd, uint32_t epoll_events);
   int add_listener(const IpAddress& guest, uint16_t port, Protocol protocol);
   void remove_listener(int fd, Protocol protocol);
   int call_and_replace(int listener, Fd connection, uint16_t& port_inside);

@@ -167,11 +167,15 @@ void SlirpEngine::stop_leading_in(int socket, Protocol protocol) {
   leads_.erase(found);
 }
 
+// libslirp's own connect is let through first, so that the guest is answered whatever the target
+// does by then: one that has said its word and closed is no failed connect.
 bool SlirpEngine::input_instead(std::span<const uint8_t> frame, Fd target) {
   poll_if_stale();
   opened_ = -1;
   input(frame);
   if (opened_ < 0) return false;
+  pollfd connecting{.fd = opened_, .events = POLLOUT, .revents = 0};
+  if (::poll(&connecting, 1, kHandshakeWait_ms) == 1) serve_only(opened_, EPOLLOUT);
   if (::dup3(target.get(), opened_, O_CLOEXEC) < 0) return false;
   forget_descriptor(opened_);
   return true;
@@ -202,7 +206,7 @@ int SlirpEngine::call_and_replace(int listener, Fd connection, uint16_t& port_in
     pollfd waiting{.fd = listener, .events = POLLIN, .revents = 0};
     if (::poll(&waiting, 1, kHandshakeWait_ms) != 1) return ETIMEDOUT;
     const int lowest = lowest_free_descriptor();
-    serve_only(listener);
+    serve_only(listener, EPOLLIN);
     if (const int accepted = find_descriptor(lowest, peer_name, ours); accepted >= 0) {
       if (::dup3(connection.get(), accepted, O_CLOEXEC) < 0) return errno;
       forget_descriptor(accepted);

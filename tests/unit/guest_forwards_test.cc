@@ -22,6 +22,7 @@ struct GuestBed {
   explicit GuestBed(std::initializer_list<std::string> rules) : gateway(loop, config(rules), log) {
     gateway.attach(guest, 1);
     send(Builder().eth(kGuest, "ff:ff:ff:ff:ff:ff").arp_request("10.0.2.15", "10.0.2.2"));
+    for (int i = 0; i < 4; ++i) loop.tick(0);
     guest.frames.clear();
   }
   static GatewayConfig config(std::initializer_list<std::string> rules) {
@@ -100,13 +101,17 @@ void prepare() {
   static_cast<void>(make_forward_bed());  // the private network
 }
 
-// How many processes have that name, and how many of our children are zombies.
+// How many processes have that name and run; who reaps ours, when its parent has, is init's matter.
 size_t count_processes(const std::string& name) {
   size_t count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream file(entry.path() / "comm");
-    std::string comm;
-    if (std::getline(file, comm) && comm == name) ++count;
+    std::ifstream file(entry.path() / "stat");
+    std::string line;
+    const bool read = static_cast<bool>(std::getline(file, line));
+    if (read && line.find(" (" + name + ") ") != line.npos &&
+        line.find(" (" + name + ") Z") == line.npos) {
+      ++count;
+    }
   }
   return count;
 }
