@@ -115,6 +115,11 @@ class Policy(LanTest):
         self.addCleanup(lan.stop)
         return lan, HandGuest(self, lan.directory)
 
+    @staticmethod
+    def ctl(lan, *words):
+        return subprocess.run([LANYARD, "ctl", lan.directory, *words], capture_output=True, text=True,
+                              timeout=30, check=True).stdout
+
     def test_what_was_reached_for_becomes_rules_that_suffice(self):
         port = self.served()
         web = f"wget -q -O - http://files.example:{port}/words"
@@ -208,6 +213,8 @@ class Policy(LanTest):
                 self.assertEqual(client.recv(10), b"abc")
                 flow = lan.request("GET", "/flows")["flows"][0]
                 self.assertEqual((flow["address"], flow["port"], flow["state"]), (SERVED, port, "established"))
+                self.assertIn("established", self.ctl(lan, "flows", "--guest", "10.0.2.15"))
+                self.assertNotIn("established", self.ctl(lan, "flows", "--guest", "10.0.2.99"))
                 rule = {"action": "deny", "match": f"tcp:{SERVED}:{port}"}
                 self.assertEqual(lan.request("POST", "/policy/rules", rule)["id"], 1)
                 while True:
@@ -226,6 +233,7 @@ class Policy(LanTest):
                 lan.request("DELETE", "/policy/rules/1")
             guest.send_tcp(SERVED, port, SYN, 100, source_port=1002)
             self.assertEqual(guest.receive_tcp()[0], SYN | ACK)
+            self.assertRegex(self.ctl(lan, "egress"), rf"tcp +{SERVED} +{port} .*2 policy-denied")
             places = lan.request("GET", "/egress")["places"]
             self.assertEqual([place["reasons"] for place in places], [{"policy-denied": 2}])
 

@@ -26,8 +26,10 @@ struct World {
     publish_all_events(target, events);
   }
   ~World() { forget_all_events(target); }
-  ControlReply ask(const char* method, const std::string& path, json body = json::object()) {
+  ControlReply ask(const char* method, const std::string& path, json body = json::object(),
+                   NamedTexts query = {}) {
     ControlRequest request{.method = method, .path = path, .body = std::move(body)};
+    request.query = std::move(query);
     return whole(router.answer(std::move(request)));
   }
   std::vector<json> take_events() {
@@ -144,6 +146,13 @@ TEST_CASE("flows are listed, the last first, of one guest if wanted") {
   CHECK(all["flows"][0]["port"] == 89);
   CHECK(all["flows"][0]["guest"]["mac"] == kGuest);
   CHECK(all["flows"][0]["reason"] == "only-loopback");
+  CHECK(world.ask("GET", "/flows", {}, {{"limit", "3"}}).json["flows"].size() == 3);
+  CHECK(world.ask("GET", "/flows", {}, {{"guest", kGuest}}).json["flows"].size() == 10);
+  CHECK(world.ask("GET", "/flows", {}, {{"guest", "10.0.2.15"}}).json["flows"].size() == 10);
+  CHECK(world.ask("GET", "/flows", {}, {{"guest", "10.0.2.16"}}).json["flows"].empty());
+  for (const char* limit : {"x", "-1", "2049", "", "99999999999999999999"}) {
+    CHECK(world.ask("GET", "/flows", {}, {{"limit", limit}}).status == 400);
+  }
   const std::string metrics = *world.ask("GET", "/metrics").text;
   CHECK(metrics.find("lanyard_flows_ended_total{outcome=\"unreachable\"} 10\n") !=
         std::string::npos);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "tools/control/egress_report.h"
 
 namespace tools {
@@ -40,11 +42,33 @@ json describe_flow(const Flow& flow, uint64_t now_ns) {
   return out;
 }
 
+size_t limit_of(const ControlRequest& request) {
+  const auto given = request.query.find("limit");
+  if (given == request.query.end()) return kFlowsShown_count;
+  const std::string& text = given->second;
+  size_t limit = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), limit);
+  if (read.ec != std::errc() || read.ptr != text.data() + text.size() ||
+      limit > kFlowsShown_count_max) {
+    throw ControlRefusal(400, fmt::format("cannot GET /flows: limit={} is not a number up to {}",
+                                          text, kFlowsShown_count_max));
+  }
+  return limit;
+}
+
+bool is_guest(const Flow& flow, const std::string& guest) {
+  return to_string(flow.guest_mac) == guest || to_string(flow.key.guest) == guest;
+}
+
 ControlReply show_flows(const ControlledLan& target, const ControlRequest& request) {
   netstack::FlowAccount& account = gateway_of(target, request).flows();
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
+  const auto guest = request.query.find("guest");
   json flows = json::array();
-  for (const Flow* flow : account.recent(kFlowsShown_count, [](const Flow&) { return true; })) {
+  const auto wanted = [&](const Flow& flow) {
+    return guest == request.query.end() || is_guest(flow, guest->second);
+  };
+  for (const Flow* flow : account.recent(limit_of(request), wanted)) {
     flows.push_back(describe_flow(*flow, now_ns));
   }
   return {.json = {{"live", account.live_count()},

@@ -9,7 +9,8 @@
 
 namespace tools {
 
-constexpr size_t kFlowsShown_count = 256;  // of one GET /flows, the last opened
+constexpr size_t kFlowsShown_count = 256;       // of one GET /flows, unless ?limit= says otherwise
+constexpr size_t kFlowsShown_count_max = 2048;  // what takes a few milliseconds to write down
 
 // Flows on record, and all that was reached for. `target` is borrowed.
 void add_flow_routes(Router& router, ControlledLan& target);

@@ -96,6 +96,18 @@ class EventLines {
 };
 
 // `allow` and `deny`, each putting one rule in front of all others.
+void add_flows(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
+  CLI::App* command = app.add_subcommand("flows", "Who talks to whom, and how it ended");
+  command->add_option("--guest", options->word, "Of this guest alone: its MAC or IP address")
+      ->type_name("ADDRESS");
+  command->add_flag("--json", options->as_json, "The answer as it came, for machines");
+  command->callback([options] {
+    const std::string path = options->word.empty() ? "/flows" : "/flows?guest=" + options->word;
+    const std::string body = ask(*options, "GET", path);
+    write_out(options->as_json ? body : tables().flows(json::parse(body)));
+  });
+}
+
 void add_rule(CLI::App& policy, const std::shared_ptr<CtlOptions>& options, const char* action,
               const char* help) {
   CLI::App* command = policy.add_subcommand(action, help);
@@ -195,8 +207,9 @@ void add_ctl_command(CLI::App& app, int&) {
               &CtlTables::leases);
   add_listing(*command, options, "reasons", "/reasons", "What was out of reach, and why",
               &CtlTables::reasons);
-  add_listing(*command, options, "flows", "/flows", "Who talks to whom, and how it ended",
-              &CtlTables::flows);
+  add_flows(*command, options);
+  add_listing(*command, options, "egress", "/egress", "All that guests reached for so far",
+              &CtlTables::egress);
   add_policy(*command, options);
   add_link(*command, options);
   add_events(*command, options);

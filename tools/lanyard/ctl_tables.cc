@@ -216,6 +216,28 @@ std::string CtlTables::flows(const json& flows) const {
                      rows.size() - 1);
 }
 
+std::string CtlTables::egress(const json& egress) const {
+  const auto counts = [](const json& named) {  // {"closed": 1, "denied": 2}: "1 closed, 2 denied"
+    std::string text;
+    for (const auto& [name, count] : named.items()) {
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count.dump(), name);
+    }
+    return text;
+  };
+  std::vector<std::vector<Cell>> rows{
+      {{"PROTOCOL"}, {"PLACE"}, {"PORT"}, {"OUT"}, {"IN"}, {"OUTCOME"}, {"WHY"}}};
+  for (const json& place : egress.at("places")) {
+    rows.push_back({{cell(place, "protocol")},
+                    {cell(place, "place")},
+                    {cell(place, "port")},
+                    {cell(place, "bytes_out")},
+                    {cell(place, "bytes_in")},
+                    {counts(place.at("outcomes")), !place.at("reasons").empty()},
+                    {counts(place.at("reasons"))}});
+  }
+  return table(rows);
+}
+
 std::string CtlTables::policy(const json& policy) const {
   std::vector<std::vector<Cell>> rows{{{"ID"}, {"ACTION"}, {"DECIDED"}, {"WHAT"}}};
   for (const json& rule : policy.at("rules")) {

@@ -18,6 +18,7 @@ class CtlTables {
   std::string captures(const nlohmann::json& captures) const;
   std::string reasons(const nlohmann::json& reasons) const;
   std::string flows(const nlohmann::json& flows) const;
+  std::string egress(const nlohmann::json& egress) const;
   std::string policy(const nlohmann::json& policy) const;
   std::string event(const nlohmann::json& event) const;  // one line
 
