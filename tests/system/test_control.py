@@ -181,6 +181,20 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         # A reply of 6000 stations is some 450 KB and takes more than 200 turns; four go on at a time.
         self.assertGreater(int(figures["lanyard_control_turns_total"]), 150 * replies["/fdb"] // 4)
 
+    def test_readers_of_events_have_a_limit_and_leave_room_when_they_go(self):
+        for _ in range(100):
+            with self.assertRaisesRegex(lanyard.Error, "none came in 0.001 s"):
+                next(self.lan.events(timeout=0.001))
+        readers = [self.raw() for _ in range(64)]
+        for reader in readers:
+            reader.sendall(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertIn(b"200 OK", reader.recv(1000))
+        with self.assertRaisesRegex(lanyard.Error, "64 clients read events already; end one"):
+            next(self.lan.events(timeout=5))
+        readers[0].close()
+        with self.assertRaisesRegex(lanyard.Error, "none came in 0.1 s"):
+            next(self.lan.events(timeout=0.1))
+
     def test_a_thousand_clients_lock_nobody_out(self):
         crowd = []
         for _ in range(1000):

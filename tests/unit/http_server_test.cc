@@ -217,6 +217,19 @@ TEST_CASE("readers of events: a limit, kinds, and one that hangs up") {
   CHECK(server.ask(three, kEvents).find("200 OK") != std::string::npos);
 }
 
+TEST_CASE("a reader of events that left in silence takes nobody's place") {
+  Server server(small_limits());
+  for (int i = 0; i < 50; ++i) {
+    const Fd fd = server.connect();
+    CHECK(server.ask(fd, kEvents).find("200 OK") != std::string::npos);
+  }
+  const Fd one = server.connect();
+  CHECK(server.ask(one, kEvents).find("200 OK") != std::string::npos);
+  server.events.publish({{"event", "a"}});
+  CHECK(server.read(one).find("\"a\"") != std::string::npos);
+  CHECK(server.counters.readers_refused == 0);
+}
+
 TEST_CASE("a reader of events that stops reading is cut, and counted") {
   HttpLimits limits;
   limits.idle_s_max = 1;  // of the library's own clock

@@ -4,7 +4,8 @@
 // A request's handler is called at first with the head alone, then with parts of the body, then
 // once more when it is whole; our Exchange collects it between the calls. A reader of events that
 // has read everything is suspended and taken up again by the next event; all are taken up at the
-// end, because the library refuses to stop with suspended connections.
+// end, because the library refuses to stop with suspended connections. Nor does it see that one of
+// them hangs up, so we look ourselves before a further reader is refused.
 //
 // Time. A reply of any length is made block by block, each when the one before is written, so that
 // one turn of the loop makes one block for each client at most.
@@ -18,6 +19,7 @@
 
 #include <fmt/format.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -50,6 +52,7 @@ struct HttpServer::Subscriber {
   MHD_Connection* connection;
   EventStream::Cursor cursor;
   bool suspended = false;
+  bool gone = false;  // hung up while suspended, which the library does not see
   std::list<Subscriber*>::iterator place = {};
 };
 
@@ -183,7 +186,7 @@ struct HttpServer::Calls {
     ControlRequest request{.method = method, .path = path, .query = query_of(connection)};
     if (request.method == "HEAD") request.method = "GET";  // the library leaves the body out
     if (request.method == "GET" && request.path == "/events" && !exchange.too_long) {
-      if (server.subscribers_.size() < server.limits_.reader_count_max) {
+      if (server.count_readers() < server.limits_.reader_count_max) {
         return subscribe(server, connection, request);
       }
       ++server.counters_.readers_refused;
@@ -252,6 +255,7 @@ struct HttpServer::Calls {
 
   static ssize_t read_events(void* self, uint64_t /*offset*/, char* out, size_t size) {
     auto& subscriber = *static_cast<Subscriber*>(self);
+    if (subscriber.gone) return MHD_CONTENT_READER_END_WITH_ERROR;
     const size_t given = subscriber.cursor.read(out, std::min(size, kControlBlock_size));
     if (given > 0) return static_cast<ssize_t>(given);
     if (subscriber.server.ending_) return MHD_CONTENT_READER_END_OF_STREAM;
@@ -328,6 +332,21 @@ void HttpServer::wake_subscribers() {
   for (Subscriber* each : subscribers_) {
     if (std::exchange(each->suspended, false)) MHD_resume_connection(each->connection);
   }
+}
+
+// Those that are still there; the others are let go.
+unsigned HttpServer::count_readers() {
+  unsigned count = 0;
+  for (Subscriber* each : subscribers_) {
+    pollfd ended{Calls::client_of(each->connection).fd, 0, 0};
+    if (!each->gone && ::poll(&ended, 1, 0) == 0) {
+      ++count;
+      continue;
+    }
+    each->gone = true;
+    if (std::exchange(each->suspended, false)) MHD_resume_connection(each->connection);
+  }
+  return count;
 }
 
 void HttpServer::cut_slow_clients() {

@@ -63,6 +63,7 @@ class HttpServer {
   void run_after(uint64_t delay_ns);
   void wake_subscribers();
   void cut_slow_clients();
+  unsigned count_readers();
   void make_room();
 
   netstack::Loop& loop_;

@@ -29,6 +29,7 @@ from typing import Any
 
 START_S = 10.0  # for a switch to be ready
 END_S = 5.0     # for it to end after SIGTERM
+POLL_S = 0.1    # between two looks at what is waited for
 
 
 class Error(Exception):
@@ -170,7 +171,7 @@ class Control:
             if left <= 0:
                 raise Error(f'cannot use {forward["forward"]}: {forward["explanation"]} after {timeout} s; start the '
                             'service in the guest')
-            self._await_news('forward', left)
+            time.sleep(min(left, POLL_S))
         return forward
 
     def forget_stations(self) -> None:
@@ -221,7 +222,10 @@ class Control:
         connection = _Connection(self._socket, timeout)
         try:
             connection.request('GET', '/events' + ('?' + urllib.parse.urlencode(query, safe=',') if query else ''))
-            for line in connection.getresponse():
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise Error(json.loads(answer.read())['error'])
+            for line in answer:
                 yield json.loads(line)
         except TimeoutError as error:
             raise Error(f'cannot wait for an event of {self.directory}: none came in {timeout} s; see what the '
@@ -243,11 +247,6 @@ class Control:
         raise Error(f'cannot find the event {wanted} of {self.directory}: it did not come in {timeout} s; events() '
                     'shows what did')
 
-    def _await_news(self, kind: str, left: float) -> None:
-        """Returns at an event of that kind, and after half a second: one may have come just before."""
-        with contextlib.suppress(Error):
-            next(self.events(kinds=[kind], timeout=min(left, 0.5)), None)
-
     def wait_for_lease(self, name: str | None = None, mac: str | None = None,
                        timeout: float = 120.0) -> dict[str, Any]:
         """The bound lease of the guest of that host name or MAC address, or of any guest."""
@@ -261,7 +260,7 @@ class Control:
             if left <= 0:
                 raise Error(f'cannot find a lease of {whose} in {self.directory}: none came in {timeout} s; '
                             'leases() shows those there are, and the guest\'s console whether it asks for one')
-            self._await_news('lease', left)
+            time.sleep(min(left, POLL_S))
         return lease
 
 
