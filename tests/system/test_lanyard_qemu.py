@@ -331,7 +331,8 @@ class OwnNetworks(LanTest):
         self.assertIn("the LAN carries one user network", done.stderr)
         for words, options, why in (
                 (["-nic", "user,net=10.9.0.0/24"], ["--net", "10.8.0.0/24"], "--net is given"),
-                (["-nic", "user,hostfwd=tcp:localhost:1-:2"], [], "hostfwd"),
+                (["-nic", "user,hostfwd=tcp:localhost:1-:2"], [],
+                 "cannot forward tcp:localhost:1-:2"),
                 (["-nic", "user,host=10.0.2.16"], [], "would be leased"),
                 (["-nic", "user,ipv6=on"], [], "ipv4=off")):
             done = self.show(*words, options=options)

@@ -375,6 +375,20 @@ class Plug2Tap(PlugTest):
         self.assert_ends([PLUG2TAP, "-d", "-s", "-", "t"], USAGE_STATUS, "leave out -d")
 
 
+def call_when_let_in(port):
+    """A connection to a forward, which refuses until it has found that the guest listens."""
+    clients = []
+
+    def let_in():
+        try:
+            clients.append(socket.create_connection(("127.0.0.1", port), 10))
+        except ConnectionRefusedError:
+            return False
+        return True
+    wait_for(let_in, f"port {port} to let clients in")
+    return clients[0]
+
+
 class SlirpVde(PlugTest):
     def start_slirpvde(self, directory, *options):
         return self.start_face("slirpvde", [SLIRPVDE, "-s", directory, *options],
@@ -413,7 +427,7 @@ class SlirpVde(PlugTest):
 
         tcp = in_namespace_of(node.pid, lambda: socket.create_server(("10.0.2.15", 80)))
         udp = in_namespace_of(node.pid, lambda: self.bound_datagram(("10.0.2.15", 81)))
-        with socket.create_connection(("127.0.0.1", 4080), 10) as client:
+        with call_when_let_in(4080) as client:
             connection, _ = tcp.accept()
             client.sendall(b"in by tcp")
             self.assertEqual(connection.recv(100), b"in by tcp")
@@ -455,7 +469,7 @@ class SlirpVde(PlugTest):
                         lambda process: "display" in process.stderr())
         self.assertEqual(self.lease(node), ["10.7.0.15/16 10.7.0.2 10.7.0.3"])
         display = in_namespace_of(node.pid, lambda: socket.create_server(("10.7.0.15", 6001)))
-        with socket.create_connection(("127.0.0.1", 6000), 10):
+        with call_when_let_in(6000):
             display.accept()[0].close()
         display.close()
 

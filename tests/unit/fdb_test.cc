@@ -65,7 +65,9 @@ TEST_CASE("a station moves with its first frame from the new port") {
 
 TEST_CASE("moves are counted, with where from and when, until the station is forgotten") {
   Fdb fdb{FdbConfig(1)};
-  const auto look = [&](uint64_t now_ns) { return fdb.find_station(station(1), 0, now_ns).value(); };
+  const auto look = [&](uint64_t now_ns) {
+    return fdb.find_station(station(1), 0, now_ns).value();
+  };
   fdb.learn(1, station(1), 0, kStart_ns);
   fdb.learn(1, station(1), 0, kStart_ns + 1);
   CHECK(look(kStart_ns + 1).move_count == 0);
