@@ -77,6 +77,19 @@ class Forwards(LanTest):
     def forward(self, lan, text):
         return next(each for each in lan.forwards() if each["forward"] == text)
 
+    def tell_guest(self, lan):
+        """Ends the guest's `nc -l -p 98`, behind port 9098."""
+        before = self.forward(lan, "tcp:127.0.0.1:9098-:98")["connections"]
+
+        def told():
+            try:
+                socket.create_connection(("127.0.0.1", 9098), timeout=10).close()
+            except ConnectionRefusedError:
+                pass
+            return self.forward(lan, "tcp:127.0.0.1:9098-:98")["connections"] > before
+
+        wait_for(told, "the guest's nc", GUEST_UP_S)
+
     def wait_ready(self, lan, text):
         wait_for(lambda: self.forward(lan, text)["state"] == "ready", f"{text} to be ready", GUEST_UP_S)
 
@@ -208,11 +221,14 @@ class Forwards(LanTest):
         self.ctl(lan, "forward", "add", "tcp::9000-:80")
         said = self.ctl(lan, "forward", "add", f"unix:{self.folder}/late-:80", status=65)
         self.assertIn("choose a folder this user may write to and the sandbox has open", said)
-        self.guest(lan, [f"{SERVE} 80", "sleep 3", "killall httpd", "sleep 3", "httpd -h /www -p 80"])
+        self.ctl(lan, "forward", "add", "tcp::9098-:98")
+        self.guest(lan, [f"{SERVE} 80", "nc -l -p 98", "killall httpd", "nc -l -p 98", "httpd -h /www -p 80"])
         self.wait_ready(lan, f"unix:{path}-:80")
         self.wait_ready(lan, "tcp:127.0.0.1:9000-:80")
+        self.tell_guest(lan)
         wait_for(lambda: curl("http://127.0.0.1:9000/")[0] == 7, "httpd to stop", GUEST_UP_S)
         wait_for(lambda: curl("--unix-socket", str(path), "http://guest/")[0] == 7, "the refusal")
+        self.tell_guest(lan)
         self.wait_ready(lan, f"unix:{path}-:80")  # made anew, behind the wall
         self.assertEqual(curl("--unix-socket", str(path), "http://guest/"), (0, "it works"))
         self.assertTrue(self.switch.running(), self.switch.stderr())
@@ -260,7 +276,7 @@ class Forwards(LanTest):
         guest = self.start_guest(f"guest{len(qemu_options)}", [
             "ip address show dev eth0 | grep -q 10.0.2.15 || ip address add 10.0.2.15/24 dev eth0",
             "echo loud | nc -w 5 10.0.2.100 7", "echo abc | nc -w 5 10.0.2.100 8",
-            "wget -q -T 10 -O - http://10.0.2.100/", "nc -w 5 10.0.2.100 9"], run_options,
+            r"printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 5 10.0.2.100 80", "nc -w 5 10.0.2.100 9"], run_options,
             qemu_options=qemu_options)
         _, command, unix, web, nobody = guest.finish().commands
         self.assertIn("LOUD", command.output)
