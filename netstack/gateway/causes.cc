@@ -177,7 +177,7 @@ constexpr auto kRows = std::to_array<CauseRow>({
      "tests/unit/gateway_connect_test.cc a guest that refuses what a forward brings"},
     {Cause::kForwardUnanswered, "forward-unanswered", "no guest answers the forward", kNothing,
      "a forward's guest is not there, or does not listen at the port", "start the server there",
-     ""},
+     "tests/system/test_doctor_lan.py ForwardTest.test_without_and_with_a_guest_that_listens"},
     {Cause::kNoLease, "no-lease", "no lease", kNothing, "a guest sends frames and has no lease",
      "a DHCP client in the guest, or an address by hand",
      "tests/system/test_doctor_lan.py LeaseTest.test_a_guest_that_never_asked"},

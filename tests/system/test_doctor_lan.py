@@ -24,7 +24,7 @@ import lanyard  # noqa: E402
 GATEWAY = "10.0.2.2"
 GATEWAY_MAC = b"\x52\x55\x0a\x00\x02\x02"
 CHECKS = ["leases", "guest-routes", "vlans", "macs", "ips", "loops", "plugs", "drops", "mtu",
-          "reasons"]
+          "forwards", "reasons"]
 RUN_S = 60  # for one run of the doctor
 
 
@@ -280,6 +280,37 @@ class RouteTest(LanCase):
         self.assertEqual(len(self.found("no-guest-route")), 1)
 
 
+class ForwardTest(LanCase):
+    options = ("--hostfwd", "tcp:127.0.0.1:0-10.0.2.15:22")
+
+    def answer(self, guest, flags):
+        """Answers the gateway's next SYN to port 22."""
+        deadline = time.monotonic() + lan_harness.READY_LIMIT_S
+        while time.monotonic() < deadline:
+            got = guest.plug.receive()
+            if got[12:14] != b"\x08\0" or got[23] != 6 or got[36:38] != struct.pack("!H", 22):
+                continue
+            sequence = struct.unpack("!I", got[38:42])[0]
+            segment = struct.pack("!HHIIBBHHH", 22, struct.unpack("!H", got[34:36])[0], 7,
+                                  sequence + 1 & 0xffffffff, 5 << 4, flags, 1000, 0, 0)
+            pseudo = got[30:34] + got[26:30] + struct.pack("!HH", 6, len(segment))
+            segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
+            head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, got[30:34], got[26:30])
+            head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+            return guest.send(ethernet(guest.mac, got[6:12], 0x0800, head + segment))
+        raise AssertionError("the gateway asked nothing")
+
+    def test_without_and_with_a_guest_that_listens(self):
+        self.assertIn("10.0.2.15:22 lets nobody in",
+                      self.expect("forward-unanswered", mark="warning")["fact"])
+        one = self.guest(1)
+        self.assertEqual(one.take_lease(), "10.0.2.15")
+        self.answer(one, 0x14)  # RST, ACK
+        self.assertIn("start the server", self.expect("forward-unanswered")["cure"])
+        self.answer(one, 0x12)  # SYN, ACK
+        lan_harness.wait_for(lambda: not self.found("forward-unanswered"), "a forward in order")
+
+
 class ReasonTest(LanCase):
     def test_what_a_guest_was_told(self):
         one = self.guest(1)
@@ -499,7 +530,7 @@ class BareTest(LanCase):
         for check in verdict["checks"]:
             self.assertEqual("not looked for" in check["fact"],
                              check["id"] in ("leases", "guest-routes", "vlans", "ips",
-                                             "reasons"), check)
+                                             "forwards", "reasons"), check)
         done = run_doctor("--lan", self.lan.directory, "--wait", "0")
         self.assertIn("1 ports, 1 guests, no gateway", done.stdout)
 

@@ -18,6 +18,7 @@ Findings check_lan(const LanVisit& visit) {
   add(check_plugs(visit));
   add(check_drops(visit));
   add(check_mtu(visit.now));
+  add(check_forwards(visit.now));
   add(check_reasons(visit.now));
   return all;
 }

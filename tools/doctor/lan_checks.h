@@ -37,6 +37,9 @@ Findings check_drops(const LanVisit& visit);
 // Frames longer than a port, or the network, takes.
 Findings check_mtu(const LanSight& lan);
 
+// Forwards whose guest does not answer: nobody listens there, or there is no guest.
+Findings check_forwards(const LanSight& lan);
+
 // What guests were told of late, with the cause of each.
 Findings check_reasons(const LanSight& lan);
 

@@ -123,6 +123,11 @@ ReasonSight read_reason(const json& reason) {
           count(reason, "count"),  seconds_since(seconds(reason, "last_time"))};
 }
 
+ForwardSight read_forward(const json& forward) {
+  return {text(forward, "forward"), text(forward, "state"), text(forward, "answer"),
+          text(forward, "explanation")};
+}
+
 class Asking {
  public:
   Asking(const std::string& directory, const AskLan& ask) : directory_(directory), ask_(ask) {}
@@ -162,6 +167,10 @@ void look_at_gateway(LanSight& lan, const Asking& asking) {
       lan.guests = list_of<GuestSight>(member(book, "guests"), read_guest);
       lan.claims = list_of<ClaimSight>(member(book, "claims"), read_claim);
     }
+  }
+  if (lan.offers("GET /forwards")) {
+    const json forwards = asking.get("/forwards");
+    if (forwards.is_array()) lan.forwards = list_of<ForwardSight>(forwards, read_forward);
   }
   if (lan.offers("GET /reasons")) {
     const json reasons = asking.get("/reasons");

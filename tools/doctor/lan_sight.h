@@ -101,6 +101,13 @@ struct ReasonSight {
   double ago_s = 0;
 };
 
+struct ForwardSight {
+  std::string rule;         // "tcp:127.0.0.1:2222-10.0.2.15:22"
+  std::string state;        // waiting, ready
+  std::string answer;       // of the guest's port to the last question: "refused", …
+  std::string explanation;  // that as a sentence
+};
+
 // Where a guest is: one MAC address behind a port that is not the gateway's.
 struct GuestPlace {
   unsigned port = 0;  // where it was heard last
@@ -119,6 +126,7 @@ struct LanSight {
   std::optional<std::vector<GuestSight>> guests;
   std::vector<ClaimSight> claims;
   std::optional<LoopSight> loop;
+  std::optional<std::vector<ForwardSight>> forwards;
   std::optional<std::vector<ReasonSight>> reasons;  // told of longest ago first
 
   bool offers(const std::string& operation) const;
