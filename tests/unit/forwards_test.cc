@@ -115,11 +115,11 @@ TEST_CASE("who is asked, and how often") {
   bed.there = false;
   SUBCASE("nobody there: a frame in eight seconds, and no probe") {
     const uint32_t number = bed.add("tcp::0-:22");
-    bed.pass_ms(60'000);
+    bed.pass_ms(30'000);
     CHECK(bed.at(number).answer == ForwardAnswer::kNoGuest);
     CHECK(bed.probe_count == 0);
-    CHECK(bed.arp_count >= 7);
-    CHECK(bed.arp_count <= 12);
+    CHECK(bed.arp_count >= 3);
+    CHECK(bed.arp_count <= 7);
   }
   SUBCASE("a guest that says nothing") {
     const uint32_t number = bed.add("tcp::0-:22");
@@ -129,17 +129,17 @@ TEST_CASE("who is asked, and how often") {
     CHECK(bed.at(number).answer == ForwardAnswer::kSilent);
     CHECK(bed.probe_count > Forwards::kSilentProbesMax);
   }
-  SUBCASE("a thousand ports take turns") {
+  SUBCASE("many ports take turns") {  // within the 1024 descriptors that a shell allows
     bed.there = true;
-    bed.add("tcp::20000-20999-:1000");
+    bed.add("tcp::20000-20699-:1000");
     bed.pass_ms(200);
     bed.probe_count = 0;
     bed.pass_ms(1000);
     CHECK(bed.probe_count <= 6 * Forwards::kProbesPerRound);
-    bed.listening.insert(1999);
+    bed.listening.insert(1699);
     bed.pass_ms(4000);
-    CHECK(Client("127.0.0.1", 20'999).error == 0);
-    CHECK(Client("127.0.0.1", 20'998).error == ECONNREFUSED);
+    CHECK(Client("127.0.0.1", 20'699).error == 0);
+    CHECK(Client("127.0.0.1", 20'698).error == ECONNREFUSED);
   }
   SUBCASE("no forward: nothing") {
     bed.pass_ms(10'000);
