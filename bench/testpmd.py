@@ -4,75 +4,22 @@ bench/vhost_peers and tests/system/test_testpmd.py run it. It needs no huge page
 anonymous file (--no-huge), which is what a vhost-user back end can map. RUNTIME_DIRECTORY is where
 it leaves files, a pipe for its commands ends it with us, stdbuf makes its answers come by the line.
 """
-import contextlib
 import os
-import pathlib
 import re
 import shutil
-import subprocess
 import time
 
-ANSWER_MAX_S = 30  # from a command to the next prompt, or from start to the first
+from peers import Child, Failure
+
 MEMORY_MB = 192    # for BUFFER_COUNT buffers of 2176 bytes, rings, and testpmd itself
 BUFFER_COUNT = 16384
 PROMPT = 'testpmd> '
-
-
-class Failure(Exception):
-    """One sentence for the user."""
 
 
 def check_installed():
     for program, package in (('dpdk-testpmd', 'dpdk-dev'), ('stdbuf', 'coreutils')):
         if shutil.which(program) is None:
             raise Failure(f'{program} is missing: install {package}')
-
-
-class Child:
-    """A program in a session of its own, its output in `home`/NAME.log. stop() it."""
-
-    def __init__(self, name, command, home):
-        self.name = name
-        self.log = home / f'{name}.log'
-        command = [str(word) for word in command]
-        with open(self.log, 'wb') as log:
-            try:
-                self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log,
-                                                start_new_session=True,
-                                                env={**os.environ, 'RUNTIME_DIRECTORY': str(home)})
-            except OSError as error:
-                raise Failure(f'cannot start {command[0]}: {error.strerror}; build or install it') from error
-
-    def said(self):
-        return self.log.read_text(errors='replace')
-
-    def wait_for(self, condition, what):
-        end = time.monotonic() + ANSWER_MAX_S
-        while not condition():
-            if self.process.poll() is not None:
-                raise Failure(f'{self.name} ended before {what}: {self.last_words()}')
-            if time.monotonic() > end:
-                raise Failure(f'{self.name}: waited {ANSWER_MAX_S} s in vain for {what}: {self.last_words()}')
-            time.sleep(0.005)
-
-    def last_words(self):
-        return ' / '.join(self.said().strip().splitlines()[-3:]) or 'it said nothing'
-
-    def cpu_ns(self):
-        """The run time of all its threads so far."""
-        tasks = pathlib.Path(f'/proc/{self.process.pid}/task')
-        return sum(int((task / 'schedstat').read_text().split()[0]) for task in tasks.iterdir())
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(ANSWER_MAX_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
 
 
 class Testpmd(Child):
