@@ -135,6 +135,7 @@ void Switch::receive(PortId ingress, std::span<Frame> burst) noexcept {
   check(is_attached(ingress), "frames come from attached ports");
   if (burst.empty()) return;
   receiving_ = true;
+  delivering_ = ingress;
   if (mirror_ != nullptr) mirror_->observe(*ports_[ingress], burst);
 
   const uint64_t now_ns = clock_.monotonic_ns();

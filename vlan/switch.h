@@ -49,6 +49,7 @@ class Switch final : public netstack::Sink {
 
   // Allocates nothing.
   void receive(netstack::PortId ingress, std::span<netstack::Frame> burst) noexcept override;
+  netstack::PortId delivering() const noexcept override { return receiving_ ? delivering_ : 0; }
 
   Vlans& vlans() { return vlans_; }
   const Vlans& vlans() const { return vlans_; }
@@ -104,6 +105,7 @@ class Switch final : public netstack::Sink {
   netstack::Mirror* mirror_ = nullptr;
   bool hub_ = false;
   bool receiving_ = false;
+  netstack::PortId delivering_ = 0;  // while receiving_
   Tagger tagger_;
 };
 

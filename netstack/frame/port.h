@@ -20,6 +20,9 @@ class Sink {
   virtual ~Sink() = default;
   // Frames are valid during the call only. May call send() of other ports, never of `ingress`.
   virtual void receive(PortId ingress, std::span<Frame> burst) noexcept = 0;
+  // The port whose burst is being handed on, for a port that is sent some of it and must know who
+  // sends, whatever address stands in the frames. 0: nobody's, or it is not told.
+  virtual PortId delivering() const noexcept { return 0; }
 };
 
 // Sees every frame once, as it enters the switch; never delays or changes it.
@@ -92,6 +95,9 @@ class Port {
   // leaves that to the next one.
   void take_offloads(OffloadSet takes, bool joins);
   OffloadSet offloads_taken() const { return takes_; }
+
+  // In transmit(): the port of the switch that brought these frames in, as Sink::delivering().
+  PortId sender() const { return sink_ == nullptr ? 0 : sink_->delivering(); }
 
   void deliver(std::span<Frame> burst) noexcept;
   PortCounters& count() { return counters_; }

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "netstack/frame/mac.h"
+#include "netstack/frame/port.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/gateway/reason.h"
 #include "netstack/wire/ip_address.h"
@@ -53,6 +54,7 @@ struct Flow {
   uint64_t number = 0;  // in the order of opening, from 1
   FlowKey key;
   Mac guest_mac;
+  PortId lan_port = 0;    // of the switch, where the guest is; 0: nobody says, or inward
   bool inward = false;    // opened from outside: through a forward
   bool service = false;   // the gateway's own DNS: all of a guest's questions are one flow
   bool question = false;  // not a flow but a question the policy refused; `name` is what was asked

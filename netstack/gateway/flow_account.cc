@@ -51,10 +51,15 @@ uint64_t FlowAccount::now_ns() {
   return now_ns_;
 }
 
-size_t FlowAccount::share_of(const Mac& guest) const {
-  const auto found = live_by_guest_.find(guest.bits());
-  const size_t has = found == live_by_guest_.end() ? 0 : found->second;
-  return std::max(has, kShare * (table_.capacity() - live_count_));
+bool FlowAccount::has_its_share(PortId lan_port, const Mac& guest) const {
+  const size_t for_port = kShare * (table_.capacity() - live_count_);
+  const auto behind = live_by_port_.find(lan_port);
+  if (behind == live_by_port_.end()) return for_port == 0;
+  const size_t port_has = behind->second.live_count;
+  if (port_has >= for_port) return true;
+  const auto& by_guest = behind->second.live_by_guest;
+  const auto found = by_guest.find(guest.bits());
+  return found != by_guest.end() && found->second >= kShare * (for_port - port_has);
 }
 
 FlowAccount::List FlowAccount::list_of(const Flow& flow) {
@@ -95,6 +100,7 @@ FlowTable::Place FlowAccount::make(const Opening& opening) {
   Flow& flow = table_.at(place);
   flow.number = ++numbered_;
   flow.guest_mac = opening.guest_mac;
+  flow.lan_port = opening.lan_port;
   flow.name = opening.name;
   flow.inward = opening.inward;
   flow.service = opening.service;
@@ -107,16 +113,16 @@ Flow* FlowAccount::open(const Opening& opening) {
   if (Flow* before = find(opening.key); before != nullptr && before->live()) {
     end(*before, FlowState::kClosed);  // the guest uses its port again
   }
-  const auto has = live_by_guest_.find(opening.guest_mac.bits());
-  const size_t free_count = table_.capacity() - live_count_;
-  if ((has == live_by_guest_.end() ? 0 : has->second) >= kShare * free_count) {
+  if (has_its_share(opening.lan_port, opening.guest_mac)) {
     ++counters_.over_limit;
     return nullptr;
   }
   const FlowTable::Place place = make(opening);
   Flow& flow = table_.at(place);
   ++live_count_;
-  ++live_by_guest_[opening.guest_mac.bits()];
+  Behind& behind = live_by_port_[opening.lan_port];
+  ++behind.live_count;
+  ++behind.live_by_guest[opening.guest_mac.bits()];
   ++counters_.opened;
   table_.move_to_end(place, list_of(flow), now_ns());
   arm();
@@ -174,8 +180,11 @@ void FlowAccount::end(Flow& flow, FlowState state, std::optional<Cause> cause, s
   flow.rule = std::move(rule);
   table_.move_to_end(table_.place_of(flow), kEnded, now_ns());
   --live_count_;
-  const auto guest = live_by_guest_.find(flow.guest_mac.bits());
-  if (--guest->second == 0) live_by_guest_.erase(guest);
+  const auto behind = live_by_port_.find(flow.lan_port);
+  auto& by_guest = behind->second.live_by_guest;
+  const auto guest = by_guest.find(flow.guest_mac.bits());
+  if (--guest->second == 0) by_guest.erase(guest);
+  if (--behind->second.live_count == 0) live_by_port_.erase(behind);
   ++counters_.ended[static_cast<size_t>(state)];
   book_.add(flow);
   if (on_end_) on_end_(flow);

@@ -20,10 +20,19 @@ namespace netstack {
 //
 // The account decides nothing but one thing: whether a guest may have one more flow. Each live flow
 // may hold a descriptor of the host, so there are only so many (kFlowsMax, or what `ulimit -n`
-// leaves), and a guest may have three times as many as are still free. One guest alone gets three
-// quarters; when two have taken all they can, a third still finds a seventh of the whole (the
-// dynamic threshold of shared packet buffers). Refused: a fixed number per guest, which either
-// wastes what one guest could use or does not protect the others.
+// leaves). They are shared out twice, by the dynamic threshold of shared packet buffers:
+//
+//   all flows ──► a port of the switch may have three times as many as are free
+//                   └──► a guest (its MAC) three times as many as its port may still have
+//
+// A guest writes whatever MAC it likes, but it cannot leave its port: with a new MAC for each flow
+// it takes three quarters of all, and the next port still finds three sixteenths. The second rule
+// is for ports with many guests behind them, a link between machines or all of slirpvde's LAN. One
+// guest alone gets nine thirteenths of all. Flows that come in by forwards are no port's: they
+// share a place of their own, with whatever comes from no port that is known.
+//
+// Refused: a fixed number per guest, which either wastes what one guest could use or does not
+// protect the others.
 //
 // A flow that has ended stays on record until its place is needed, the one that ended first goes
 // first. A flow that is silent ends when libslirp forgets its socket, so that neither believes in a
@@ -33,7 +42,7 @@ class FlowAccount {
   static constexpr size_t kFlowsMax = 16'384;      // on record, live ones and ended ones
   static constexpr size_t kFlowsMin = 64;          // even where `ulimit -n` is lower
   static constexpr size_t kDescriptorsKept = 256;  // of `ulimit -n`, for all that is no flow
-  static constexpr size_t kShare = 3;              // a guest may have this many times what is free
+  static constexpr size_t kShare = 3;              // how many times what is free one may have
   // Silence after which a flow is over.
   static constexpr uint64_t kTcpOpening_ns = 120 * kSecond_ns;  // Linux gives a connect 127 s
   static constexpr uint64_t kTcp_ns = 7860 * kSecond_ns;        // libslirp: 7800 s
@@ -50,7 +59,7 @@ class FlowAccount {
   struct Counters {
     uint64_t opened = 0;
     std::array<uint64_t, static_cast<size_t>(FlowState::kCount)> ended{};  // by state
-    uint64_t over_limit = 0;        // flows refused because the guest had its share
+    uint64_t over_limit = 0;        // flows refused because the guest or its port had its share
     uint64_t questions_denied = 0;  // by the policy
     uint64_t bytes_out = 0;
     uint64_t bytes_in = 0;
@@ -58,6 +67,7 @@ class FlowAccount {
   struct Opening {
     FlowKey key;
     Mac guest_mac;
+    PortId lan_port = 0;
     std::string name = {};
     bool inward = false;
     bool service = false;
@@ -77,7 +87,8 @@ class FlowAccount {
   // The live flow of that key, or one that has ended and is still on record. Valid until the next
   // call that opens or ends one.
   Flow* find(const FlowKey& key);
-  // Null: the guest has its share. Takes the place of an ended flow with the same key.
+  // Null: the guest, or its port, has its share. Takes the place of an ended flow with the same
+  // key.
   Flow* open(const Opening& opening);
   void count(Flow& flow, const FlowPacket& packet, bool from_guest);
   // An ICMP error about it came to the guest. Ends TCP that was opening; UDP and echo may go on.
@@ -96,7 +107,6 @@ class FlowAccount {
 
   size_t live_count() const { return live_count_; }
   size_t flows_max() const { return table_.capacity(); }
-  size_t share_of(const Mac& guest) const;  // how many it may have, as things are
   const Counters& counters() const { return counters_; }
   void watch(Observer on_end) { on_end_ = std::move(on_end); }
 
@@ -118,7 +128,14 @@ class FlowAccount {
   };
   static_assert(kLists <= FlowTable::kLists_count);
 
+  // What is live behind one port of the switch.
+  struct Behind {
+    size_t live_count = 0;
+    std::unordered_map<uint64_t, size_t> live_by_guest;  // by Mac::bits()
+  };
+
   uint64_t now_ns();
+  bool has_its_share(PortId lan_port, const Mac& guest) const;
   static List list_of(const Flow& flow);
   FlowTable::Place make(const Opening& opening);
   void follow_tcp(Flow& flow, const FlowPacket& packet, bool from_guest);
@@ -131,7 +148,7 @@ class FlowAccount {
   EgressBook book_;  // of flows that have ended
   Observer on_end_;
   Counters counters_;
-  std::unordered_map<uint64_t, size_t> live_by_guest_;  // by Mac::bits()
+  std::unordered_map<PortId, Behind> live_by_port_;  // without those that have none
   size_t live_count_ = 0;
   uint64_t numbered_ = 0;
   uint64_t now_ns_ = 0;  // 0: not asked yet

@@ -131,7 +131,8 @@ bool Gateway::is_service(const FlowKey& key) const {
 }
 
 FlowAccount::Opening Gateway::describe(const FlowKey& key, const Mac& mac, bool inward) const {
-  FlowAccount::Opening opening{.key = key, .guest_mac = mac, .inward = inward};
+  FlowAccount::Opening opening{
+      .key = key, .guest_mac = mac, .lan_port = inward ? PortId{0} : sender(), .inward = inward};
   opening.service = is_service(key);
   const auto names = name_book_.names(mac, key.peer);
   if (!names.empty() && !inward) opening.name = names.back();
@@ -197,7 +198,8 @@ void Gateway::refuse_flow(const GuestPacket& packet, const FlowPacket& seen,
   count_drop(DropReason::kLimit);
   refuse(packet, seen.key.target(),
          {Cause::kFlowLimit, 0,
-          fmt::format("the guest has its share of the {} flows that can be open at once",
+          fmt::format("the guest, or its port of the switch, has its share of the {} flows that "
+                      "can be open at once",
                       flows_.flows_max()),
           "have it close some; up to 16384 are possible with a higher `ulimit -n`"});
 }

@@ -46,6 +46,7 @@ class SharedPort final : public Port, public Sink {
   PortCounters lifetime() const;  // the same since the port was made
 
   void receive(PortId endpoint, std::span<Frame> burst) noexcept override;
+  PortId delivering() const noexcept override { return sender(); }
 
   const Port& origin() const noexcept override;  // the endpoint that is delivering
   std::span<const FrameNote> notes() const noexcept override;

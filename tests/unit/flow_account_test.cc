@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <random>
 #include <string>
@@ -31,8 +32,19 @@ struct Book {
     return {packets::ip("10.0.2.15"), packets::ip(peer), port, 443, protocol};
   }
   static Mac guest(uint8_t number) { return {{0x52, 0x54, 0, 0, 0, number}}; }
-  Flow* open(uint16_t port, Protocol protocol = Protocol::kUdp, uint8_t guest_number = 1) {
-    return account.open({.key = key(port, protocol), .guest_mac = guest(guest_number)});
+  Flow* open(uint16_t port, Protocol protocol = Protocol::kUdp, uint8_t guest_number = 1,
+             PortId lan_port = 0) {
+    return account.open(
+        {.key = key(port, protocol), .guest_mac = guest(guest_number), .lan_port = lan_port});
+  }
+  // Opens until it may not; returns how many.
+  size_t fill(uint16_t first_port, PortId lan_port, std::function<uint8_t(size_t)> guest_of) {
+    size_t count = 0;
+    while (open(static_cast<uint16_t>(first_port + count), Protocol::kUdp, guest_of(count),
+                lan_port) != nullptr) {
+      ++count;
+    }
+    return count;
   }
   void packet(Flow& flow, bool from_guest, uint8_t flags = 0) {
     account.count(flow, {.key = flow.key, .bytes = 100, .tcp_flags = flags}, from_guest);
@@ -229,19 +241,33 @@ TEST_CASE("UDP and echo go on after an error; the first answer outweighs it") {
   CHECK(book.ended[0].out.packets == 2);
 }
 
-TEST_CASE("a guest may have three times what is free, so that others still find room") {
-  Book book(64);
-  size_t first = 0;
-  while (book.open(static_cast<uint16_t>(first), Protocol::kUdp, 1) != nullptr) ++first;
-  CHECK(first == 48);
-  size_t second = 0;
-  while (book.open(static_cast<uint16_t>(1000 + second), Protocol::kUdp, 2) != nullptr) ++second;
-  CHECK(second == 12);
-  CHECK(book.open(2000, Protocol::kUdp, 3) != nullptr);
-  CHECK(book.account.counters().over_limit == 2);
-  CHECK(book.account.share_of(Book::guest(1)) == 48);
+TEST_CASE("a guest may have so many flows that others still find room, at its port and at others") {
+  const auto always = [](uint8_t guest) { return [guest](size_t) { return guest; }; };
+  Book book(1300);
+  CHECK(book.fill(0, 1, always(1)) == 900);
+  CHECK(book.fill(1000, 1, always(2)) == 70);  // of the 75 that its port may still have
+  CHECK(book.fill(2000, 2, always(3)) == 229);
+  CHECK(book.fill(3000, 3, always(4)) > 60);
+  CHECK(book.account.counters().over_limit == 4);
   book.account.end(*book.account.find(Book::key(0)), FlowState::kClosed);
-  CHECK(book.open(0, Protocol::kUdp, 3) != nullptr);  // what one gives back is for all
+  CHECK(book.open(0, Protocol::kUdp, 4, 3) != nullptr);  // what one gives back is for all
+}
+
+TEST_CASE("a guest with a new MAC for each flow takes no more than its port's share") {
+  Book book(1600);
+  const auto forged = [](size_t count) { return static_cast<uint8_t>(10 + count % 240); };
+  CHECK(book.fill(0, 1, forged) == 1200);
+  CHECK(book.open(5000, Protocol::kUdp, 7, 1) == nullptr);  // nobody else at its port
+  const size_t other = book.fill(6000, 2, [](size_t) { return uint8_t{1}; });
+  CHECK(other == 277);
+  for (uint16_t port = 0; port < 1200; ++port) {
+    book.account.end(*book.account.find(Book::key(port)), FlowState::kClosed);
+  }
+  for (uint16_t port = 6000; port < 6000 + other; ++port) {
+    book.account.end(*book.account.find(Book::key(port)), FlowState::kClosed);
+  }
+  CHECK(book.account.live_count() == 0);
+  CHECK(book.fill(0, 1, forged) == 1200);  // nothing of it is left
 }
 
 TEST_CASE("ended flows make room, the one that ended first goes first") {
@@ -278,7 +304,7 @@ TEST_CASE("a denied flow is one flow however often it is tried") {
 TEST_CASE("a full account of live flows still tells what it denies") {
   Book book(64);
   for (uint16_t port = 0; book.account.live_count() < 64; ++port) {
-    book.open(port, Protocol::kUdp, static_cast<uint8_t>(port));
+    book.open(port, Protocol::kUdp, 1, port);
   }
   book.account.deny({.key = Book::key(999), .guest_mac = Book::guest(1)},
                     {.key = Book::key(999), .bytes = 60}, Cause::kFlowLimit, {});
