@@ -17,33 +17,66 @@ Loop::Loop(Clock& clock) : clock_(clock), epoll_(::epoll_create1(EPOLL_CLOEXEC))
 Loop::~Loop() = default;
 
 void Loop::watch(int fd, uint32_t epoll_events, ReadyHandler on_ready) {
-  auto watch = std::make_unique<Watch>(Watch{fd, true, std::move(on_ready)});
-  epoll_event event{};
-  event.events = epoll_events;
-  event.data.ptr = watch.get();
-  if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
-    throw host_error(errno, "watch a descriptor", "");
-  }
+  auto watch = std::make_unique<Watch>(Watch{fd, std::move(on_ready), epoll_events});
+  if (!tell_kernel(*watch)) throw host_error(errno, "watch a descriptor", "");
   const bool fresh = watches_.emplace(fd, std::move(watch)).second;
   check(fresh, "a descriptor is watched once");
 }
 
 void Loop::rewatch(int fd, uint32_t epoll_events) {
-  const auto found = watches_.find(fd);
-  check(found != watches_.end(), "a watched descriptor is rewatched");
-  epoll_event event{};
-  event.events = epoll_events;
-  event.data.ptr = found->second.get();
-  check(::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0, "epoll knows what we watch");
+  Watch& watch = find(fd);
+  watch.events = epoll_events;
+  check(tell_kernel(watch), "epoll takes what it has taken before");
+}
+
+void Loop::set_busy(int fd, bool busy) {
+  Watch& watch = find(fd);
+  if (watch.busy == busy) return;
+  watch.busy = busy;
+  busy ? busy_.push_back(&watch) : static_cast<void>(std::erase(busy_, &watch));
+  check(tell_kernel(watch), "epoll takes what it has taken before");
 }
 
 void Loop::forget(int fd) {
   const auto found = watches_.find(fd);
   if (found == watches_.end()) return;
-  ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-  found->second->live = false;
+  Watch& watch = *found->second;
+  if (watch.known) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  if (watch.busy) std::erase(busy_, &watch);
+  watch.live = false;
   forgotten_.push_back(std::move(found->second));
   watches_.erase(found);
+}
+
+Loop::Watch& Loop::find(int fd) {
+  const auto found = watches_.find(fd);
+  check(found != watches_.end(), "the descriptor is watched");
+  return *found->second;
+}
+
+// False: it refuses, see errno.
+bool Loop::tell_kernel(Watch& watch) {
+  epoll_event event{};
+  event.events = watch.busy ? watch.events & ~static_cast<uint32_t>(EPOLLIN) : watch.events;
+  event.data.ptr = &watch;
+  const bool wanted = !watch.busy || event.events != 0;
+  if (!wanted && !watch.known) return true;
+  const int operation = !watch.known ? EPOLL_CTL_ADD : wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
+  if (::epoll_ctl(epoll_.get(), operation, watch.fd, &event) != 0) return false;
+  watch.known = wanted;
+  return true;
+}
+
+bool Loop::is_busy() const {
+  return std::any_of(busy_.begin(), busy_.end(),
+                     [](const Watch* watch) { return (watch->events & EPOLLIN) != 0; });
+}
+
+// Handlers may change the list: one that moves to a place we have passed is called next tick.
+void Loop::call_busy() {
+  for (size_t i = 0; i < busy_.size(); ++i) {
+    if ((busy_[i]->events & EPOLLIN) != 0) busy_[i]->on_ready(EPOLLIN);
+  }
 }
 
 Loop::TimerId Loop::at(uint64_t deadline_ns, Handler handler) {
@@ -79,7 +112,7 @@ void Loop::run() {
 
 // Rounds up, so that a timer is due when the wait is over.
 int Loop::wait_ms(int64_t wait_ns_max) {
-  if (!end_of_tick_.empty()) return 0;
+  if (!end_of_tick_.empty() || is_busy()) return 0;
   int64_t wait_ns = wait_ns_max;
   if (const uint64_t deadline_ns = next_deadline_ns(); deadline_ns != UINT64_MAX) {
     const uint64_t now_ns = clock_.monotonic_ns();
@@ -98,6 +131,7 @@ void Loop::tick(int64_t wait_ns_max) {
   const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
                                  wait_ms(wait_ns_max));
   check(ready >= 0 || errno == EINTR, "epoll_wait works");
+  call_busy();  // before a handler makes more of them: one turn each
   for (int i = 0; i < ready; ++i) {
     auto* watch = static_cast<Watch*>(events[static_cast<size_t>(i)].data.ptr);
     if (watch->live) watch->on_ready(events[static_cast<size_t>(i)].events);

@@ -20,6 +20,8 @@ namespace netstack {
 //   ┌─► epoll_wait ─► on_ready(fd) … ─► timers due ─► at_end_of_tick … ─┐
 //   └────────────────────────────────────────────────────────────────────┘
 //
+// Handlers of busy descriptors (see set_busy) come before those of ready ones.
+//
 // Handlers take a bounded amount of work each (a budget of frames), so nobody starves. Descriptors
 // are level-triggered: what a handler leaves comes back next tick. Any of the calls below may be
 // made from inside any handler.
@@ -40,6 +42,11 @@ class Loop {
   void watch(int fd, uint32_t epoll_events, ReadyHandler on_ready);
   void rewatch(int fd, uint32_t epoll_events);  // other events, same handler
   void forget(int fd);
+  // Whether a peer sends, or takes, without pause. The handler of a busy descriptor that waits for
+  // EPOLLIN is called with it in every tick, ready or not, and the loop does not sleep; the kernel
+  // is not asked. That spares the *peer*: what it sends to, or reads from, a socket in an epoll set
+  // costs it a walk through the socket's wait queue each time.
+  void set_busy(int fd, bool busy);
 
   TimerId at(uint64_t deadline_ns, Handler handler);  // on Clock::monotonic_ns
   TimerId after(uint64_t delay_ns, Handler handler);
@@ -56,10 +63,17 @@ class Loop {
  private:
   struct Watch {
     int fd;
-    bool live = true;
     ReadyHandler on_ready;
+    uint32_t events;  // that the handler wants
+    bool live = true;
+    bool busy = false;
+    bool known = false;  // to the kernel
   };
 
+  bool tell_kernel(Watch& watch);
+  Watch& find(int fd);
+  bool is_busy() const;
+  void call_busy();
   int wait_ms(int64_t wait_ns_max);
   void run_timers();
   void run_end_of_tick();
@@ -68,6 +82,7 @@ class Loop {
   Fd epoll_;
   std::unordered_map<int, std::unique_ptr<Watch>> watches_;
   std::vector<std::unique_ptr<Watch>> forgotten_;  // freed when the tick that forgot them is over
+  std::vector<Watch*> busy_;                       // not all of them read now
   std::map<std::pair<uint64_t, TimerId>, Handler> timers_;  // by deadline
   std::unordered_map<TimerId, uint64_t> deadlines_;
   std::vector<Handler> end_of_tick_;

@@ -19,6 +19,7 @@ namespace netstack {
 constexpr uint32_t kVdeFrameBytesMax = 9216 + kTaggedHeadBytes;  // libvdeplug 4's VDE_ETHBUFSIZE
 constexpr size_t kVdeDrainBursts_count = 8;                      // of kBurstFrames, per tick
 constexpr size_t kVdeLastBursts_count = 16;                      // read from a client that has left
+constexpr size_t kVdeBusyFrames_count = 16;  // at a time: more will come at once
 
 // Backpressure; vde_port.cc says how these play together.
 constexpr uint64_t kVdeRest_ns = kMillisecond_ns;            // a sender's longest rest at a time
@@ -101,6 +102,7 @@ class VdePort final : public Port {
  private:
   void on_ctl();
   void on_data(uint32_t epoll_events);
+  void look();
   void take_last_frames();
   size_t transmit_now(std::span<const Frame> burst);
   void drain();
@@ -108,7 +110,7 @@ class VdePort final : public Port {
   void leave(std::string_view why);
 
   // As a sender that rests.
-  void take_burst(size_t frame_count_max);
+  size_t take_burst(size_t frame_count_max);
   void rest_for(VdePort& receiver);
   void end_full_rest();
   void go_on();
@@ -125,6 +127,7 @@ class VdePort final : public Port {
   EgressQueue queue_{host_.egress_budget()};
   DropReason drop_reason_ = DropReason::kQueueFull;
   bool left_ = false;
+  bool fed_ = false;                // since we last looked, it was sent a lot
   VdePort* resting_for_ = nullptr;  // we are in its resting_, and rest_end_ is set
   bool alone_ = false;              // what we read last was all for resting_for_
   Loop::TimerId rest_end_ = 0;

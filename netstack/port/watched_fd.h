@@ -29,6 +29,13 @@ class WatchedFd {
     loop_.rewatch(fd_.get(), epoll_events);
   }
 
+  // See Loop::set_busy().
+  void set_busy(bool busy) {
+    if (!watched_ || busy_ == busy) return;
+    busy_ = busy;
+    loop_.set_busy(fd_.get(), busy);
+  }
+
   void forget() {
     if (std::exchange(watched_, false)) loop_.forget(fd_.get());
   }
@@ -44,6 +51,7 @@ class WatchedFd {
   Fd fd_;
   uint32_t events_;
   bool watched_ = true;
+  bool busy_ = false;
 };
 
 }  // namespace netstack

@@ -117,3 +117,67 @@ TEST_CASE("end-of-tick work asked for by end-of-tick work waits for the next tic
   rig.loop.tick(-1);  // does not wait: there is work
   CHECK(rig.story == "one two ");
 }
+
+TEST_CASE("a busy descriptor is called in every tick, ready or not, until it is busy no more") {
+  Rig rig;
+  const Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  int calls = 0;
+  rig.loop.watch(fd.get(), EPOLLIN, [&](uint32_t events) {
+    CHECK(events == EPOLLIN);
+    ++calls;
+  });
+  rig.loop.tick(0);
+  CHECK(calls == 0);
+  rig.loop.set_busy(fd.get(), true);
+  for (int i = 0; i < 3; ++i) rig.loop.tick(-1);  // does not sleep
+  CHECK(calls == 3);
+
+  SUBCASE("it may pause") {
+    rig.loop.rewatch(fd.get(), 0);
+    rig.loop.tick(0);
+    CHECK(calls == 3);
+    rig.loop.rewatch(fd.get(), EPOLLIN);
+    rig.loop.tick(-1);
+    CHECK(calls == 4);
+  }
+  SUBCASE("then the kernel is asked again") {
+    rig.loop.set_busy(fd.get(), false);
+    rig.loop.tick(0);
+    CHECK(calls == 3);
+    REQUIRE(::eventfd_write(fd.get(), 1) == 0);
+    rig.loop.tick(0);
+    CHECK(calls == 4);
+  }
+  rig.loop.forget(fd.get());
+  rig.loop.tick(0);
+  CHECK(calls <= 4);
+}
+
+TEST_CASE("a busy descriptor hears from the kernel that it can be written to") {
+  Rig rig;
+  const Fd fd = readable();
+  rig.loop.watch(fd.get(), EPOLLIN | EPOLLOUT,
+                 [&](uint32_t events) { rig.story += (events & EPOLLOUT) != 0 ? "out " : "in "; });
+  rig.loop.set_busy(fd.get(), true);
+  rig.loop.tick(0);
+  CHECK(rig.story == "in out ");
+  rig.loop.forget(fd.get());
+}
+
+TEST_CASE("busy handlers may end each other, and themselves") {
+  Rig rig;
+  const Fd a = readable();
+  const Fd b = readable();
+  const auto forget_both = [&](uint32_t) {
+    rig.story += "called ";
+    rig.loop.forget(a.get());
+    rig.loop.forget(b.get());
+  };
+  for (const Fd* fd : {&a, &b}) {
+    rig.loop.watch(fd->get(), EPOLLIN, forget_both);
+    rig.loop.set_busy(fd->get(), true);
+  }
+  rig.loop.tick(-1);
+  rig.loop.tick(0);
+  CHECK(rig.story == "called ");
+}
