@@ -32,7 +32,7 @@ class Run {
     tools::add_all_routes(router_, target_);
     tools::publish_all_events(target_, events_);
     // No file is made wherever an input says.
-    target_.lets_capture_to = [](const std::string&) { return false; };
+    target_.sandbox.landlock_abi = 1;
     http_.emplace(loop_, listen_unix(path_), router_, events_, target_.counters);
   }
   ~Run() { tools::forget_all_events(target_); }

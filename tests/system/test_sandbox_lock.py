@@ -10,12 +10,16 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import unittest
 
 import lan_harness
 from lan_harness import BUILD_DIR, LANYARD, wait_for
 from test_pcapng import ETHERTYPE_ARP, arp_request
 from vde_harness import VDE_SWITCH, Plug, frame, mac
+
+sys.path.insert(0, str(lan_harness.SOURCE_DIR / "tools" / "python"))
+import lanyard  # noqa: E402
 
 SLIRPVDE = str(BUILD_DIR / "bin" / "slirpvde")
 NOBODY = 65534
@@ -63,6 +67,16 @@ class LockTest(lan_harness.LanTest):
         for task in status_of(pid):
             self.assertEqual((task["NoNewPrivs"], task["Seccomp"]), ("0", "0"), task["Name"])
 
+    def told(self, directory):
+        """What the LAN tells of its own lock, compared with what the kernel says of it."""
+        sandbox = lanyard.Control(directory).about()["sandbox"]
+        text = subprocess.run([LANYARD, "ctl", directory], text=True, capture_output=True, check=True,
+                              timeout=20).stdout
+        self.assertIn(f"The switch is {sandbox['explanation']}\n", text)
+        for gap in sandbox["gaps"]:
+            self.assertIn(gap, text)
+        return sandbox
+
     def plug(self, directory):
         plug = Plug(directory)
         self.addCleanup(plug.close)
@@ -91,8 +105,14 @@ class Switch(LockTest):
         self.locked(switch)
         self.assert_locked(switch.pid)
         self.talk(directory)
+        told = self.told(directory)
+        self.assertEqual((told["locked"], told["why_off"]), (True, None))
+        self.assertEqual((told["no_new_privileges"], told["seccomp"]), (True, True))
+        self.assertEqual(told["landlock_abi"] is None, told["gaps"] != [])
+        self.assertEqual(told["writable"], [str(directory)])
         self.end(switch, directory)
-        self.assertEqual(switch.stderr(), f"lanyard: LAN {directory} is ready\n")
+        self.assertEqual(switch.stderr(), "".join(f"lanyard: {gap}\n" for gap in told["gaps"])
+                         + f"lanyard: LAN {directory} is ready\n")
 
     def test_a_gateway_with_a_capture_is_locked_in_every_thread(self):
         capture = self.folder / "x.pcapng"
@@ -110,12 +130,15 @@ class Switch(LockTest):
         self.assertIn(arp_request()[14:], capture.read_bytes())
 
     def test_it_can_be_left_out(self):
-        for options, env in (["--no-sandbox"], {}), ([], {"LANYARD_SANDBOX": "off"}):
+        for options, env, why in ((["--no-sandbox"], {}, "--no-sandbox was given"),
+                                  ([], {"LANYARD_SANDBOX": "off"}, "LANYARD_SANDBOX=off is set")):
             directory = self.folder / "open"
             switch = self.start("open", [LANYARD, "switch", directory, *options], env=env)
             wait_for(lambda: (directory / "ctl").exists(), "the LAN")
             wait_for(lambda: "is ready" in switch.stderr(), "the end of its start")
             self.assert_open(switch.pid)
+            told = self.told(directory)
+            self.assertEqual((told["locked"], told["explanation"]), (False, f"not locked in: {why}"))
             self.end(switch, directory)
 
     def test_as_nobody(self):
@@ -170,6 +193,9 @@ class Switch(LockTest):
         wait_for(lambda: "is ready" in (self.folder / "err").read_text(), "the LAN")
         self.assert_locked(switch.pid)
         self.talk(directory)
+        told = self.told(directory)
+        self.assertEqual(told["explanation"], "locked in, with gaps: no new privileges, seccomp, no Landlock")
+        self.assertIn("this kernel has no Landlock (Function not implemented)", told["gaps"][0])
         elsewhere = self.folder / "now-possible.pcap"
         subprocess.run([LANYARD, "ctl", directory, "capture", "start", elsewhere], check=True,
                        timeout=20)

@@ -273,6 +273,8 @@ TEST_CASE("what is served has the members that the description requires") {
   check_members(port["counters"], "Counters");
   check_members(world.ask("GET", "/fdb").json[0], "Station");
   check_members(world.ask("GET", "/nothing").json, "Refusal");
+  check_members(world.ask("GET", "/").json, "About");
+  check_members(world.ask("GET", "/").json["sandbox"], "Sandbox");
 }
 
 TEST_CASE("what only a gateway can tell is refused without one, with what to do") {

@@ -383,11 +383,22 @@ TEST_CASE(
             "again for the new ones\n");
 }
 
+TEST_CASE("the sandbox says in a sentence what stands") {
+  Sandbox sandbox;
+  CHECK(sandbox.sentence() == "not locked in: it has not locked itself in");
+  sandbox = {.why_off = {}, .no_new_privileges = true, .system_calls_are_locked = true};
+  sandbox.landlock_abi = 4;
+  CHECK(sandbox.sentence() == "locked in: no new privileges, seccomp, Landlock ABI 4");
+  sandbox.landlock_abi = 0;
+  sandbox.gaps = {"the sandbox is incomplete: …"};
+  CHECK(sandbox.sentence() == "locked in, with gaps: no new privileges, seccomp, no Landlock");
+}
+
 TEST_CASE("the sandbox knows where files can be made") {
   const Folder folder;
   Sandbox sandbox;
   CHECK(sandbox.lets_make("/anywhere"));
-  sandbox.files_are_locked = true;
+  sandbox.landlock_abi = 1;
   sandbox.writable = {folder.path()};
   CHECK(sandbox.lets_make(folder / "x.pcap"));
   CHECK(sandbox.lets_make(folder / "below/x.pcap"));

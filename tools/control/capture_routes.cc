@@ -31,7 +31,7 @@ void refuse_path(const ControlledLan& target, const std::string& path) {
                                           "directory of its own; give an absolute path",
                                           path));
   }
-  if (target.lets_capture_to && !target.lets_capture_to(path)) {
+  if (!target.sandbox.lets_make(path)) {
     throw ControlRefusal(
         403,
         fmt::format("cannot capture to {}: the switch has locked itself out of that directory; "

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -31,10 +30,8 @@ class ControlSocket {
   void show_capture(const std::string& file, const netstack::Capture* capture);
   void open(const std::string& path);  // throws Error
 
-  // Who says where captures can still be made, once the process has locked itself in.
-  void lets_capture_to(std::function<bool(const std::string& path)> ask) {
-    target_.lets_capture_to = std::move(ask);
-  }
+  // How the process has locked itself in, which decides where captures can still be made.
+  void show_sandbox(Sandbox sandbox) { target_.sandbox = std::move(sandbox); }
 
  private:
   ControlledLan target_;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,6 +10,7 @@
 #include "tools/control/event_stream.h"
 #include "tools/control/router.h"
 #include "tools/lan/lan.h"
+#include "tools/sandbox/sandbox.h"
 
 namespace tools {
 
@@ -25,9 +25,8 @@ struct ControlledLan {
   Lan& lan;
   netstack::Log& log;
   netstack::Gateway* gateway = nullptr;  // null: this LAN has none
-  // Whether this process may still make a file there. Empty: it may.
-  std::function<bool(const std::string& path)> lets_capture_to = {};
-  EventStream* events = nullptr;  // null: nobody is told
+  Sandbox sandbox = {};                  // what this process has locked itself out of
+  EventStream* events = nullptr;         // null: nobody is told
   std::vector<RunningCapture> captures = {};
   unsigned next_capture_id = 1;
   ControlCounters counters = {};

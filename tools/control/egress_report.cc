@@ -138,7 +138,7 @@ json egress_json(const EgressBook& book) {
 }
 
 std::string egress_table(const EgressBook& book) {
-  std::vector<std::vector<std::string>> rows{
+  std::vector<std::vector<TextCell>> rows{
       {"PROTOCOL", "PLACE", "PORT", "FLOWS", "BYTES OUT", "BYTES IN", "OUTCOME", "REASON"}};
   for (const auto& [key, row] : book.rows()) {
     rows.push_back({std::string(protocol_of(key)), key.place,

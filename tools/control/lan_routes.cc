@@ -75,6 +75,17 @@ ControlReply show_stations(ControlledLan& target) {
   });
 }
 
+json describe_sandbox(const Sandbox& sandbox) {
+  return {{"locked", sandbox.why_off.empty()},
+          {"why_off", sandbox.why_off.empty() ? json(nullptr) : json(sandbox.why_off)},
+          {"no_new_privileges", sandbox.no_new_privileges},
+          {"seccomp", sandbox.system_calls_are_locked},
+          {"landlock_abi", sandbox.files_are_locked() ? json(sandbox.landlock_abi) : json(nullptr)},
+          {"writable", sandbox.writable},
+          {"gaps", sandbox.gaps},
+          {"explanation", sandbox.sentence()}};
+}
+
 NumberedPort& named_port(ControlledLan& target, const ControlRequest& request) {
   const std::string& text = request.parameters.find("number")->second;
   PortId number = 0;
@@ -106,12 +117,14 @@ ControlReply set_link(ControlledLan& target, const ControlRequest& request) {
 
 void add_lan_routes(Router& router, ControlledLan& target) {
   using Request = const ControlRequest&;
-  router.add("GET", "/", [&router](Request) -> ControlReply {
+  router.add("GET", "/", [&](Request) -> ControlReply {
     json operations = json::array({"GET /events"});
     for (const Router::Route& route : router.routes()) {
       operations.push_back(route.method + " " + route.pattern);
     }
-    return {.json = {{"program", "lanyard " LANYARD_VERSION}, {"operations", operations}}};
+    return {.json = {{"program", "lanyard " LANYARD_VERSION},
+                     {"sandbox", describe_sandbox(target.sandbox)},
+                     {"operations", operations}}};
   });
   router.add("GET", "/openapi.json",
              [](Request) -> ControlReply { return {.json = api_description()}; });

@@ -43,6 +43,9 @@ Findings check_forwards(const LanSight& lan);
 // What guests were told of late, with the cause of each.
 Findings check_reasons(const LanSight& lan);
 
+// Whether the switch has locked itself in.
+Findings check_lock(const LanSight& lan);
+
 Findings check_lan(const LanVisit& visit);  // all of them, in the order above
 
 }  // namespace tools

@@ -128,6 +128,15 @@ ForwardSight read_forward(const json& forward) {
           text(forward, "explanation")};
 }
 
+std::optional<SandboxSight> read_sandbox(const json& sandbox) {
+  if (!sandbox.is_object()) return std::nullopt;
+  return SandboxSight{flag(sandbox, "locked", false), text(sandbox, "why_off"),
+                      text(sandbox, "explanation"),
+                      list_of<std::string>(member(sandbox, "gaps"), [](const json& gap) {
+                        return gap.is_string() ? gap.get<std::string>() : std::string();
+                      })};
+}
+
 class Asking {
  public:
   Asking(const std::string& directory, const AskLan& ask) : directory_(directory), ask_(ask) {}
@@ -271,6 +280,7 @@ LanSight look_at_lan(const std::string& directory, const AskLan& ask) {
   lan.directory = directory;
   const json root = asking.need("/", &json::is_object);
   lan.program = text(root, "program");
+  lan.sandbox = read_sandbox(member(root, "sandbox"));
   for (const json& one : member(root, "operations")) {
     if (one.is_string()) lan.operations.push_back(one.get<std::string>());
   }

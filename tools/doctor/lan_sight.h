@@ -108,6 +108,14 @@ struct ForwardSight {
   std::string explanation;  // that as a sentence
 };
 
+// What the switch has locked itself out of.
+struct SandboxSight {
+  bool locked = false;
+  std::string why_off;
+  std::string explanation;        // all of it as a sentence
+  std::vector<std::string> gaps;  // walls that could not be built, and why
+};
+
 // Where a guest is: one MAC address behind a port that is not the gateway's.
 struct GuestPlace {
   unsigned port = 0;  // where it was heard last
@@ -119,6 +127,7 @@ struct LanSight {
   std::string directory;
   std::string program;                  // "lanyard 0.1.0"
   std::vector<std::string> operations;  // "GET /ports", …
+  std::optional<SandboxSight> sandbox;  // nothing from a switch that does not tell
   std::vector<PortSight> ports;
   std::vector<StationSight> stations;
   std::optional<std::vector<LeaseSight>> leases;  // these three: nothing without a gateway, or

@@ -11,6 +11,7 @@
 #include "netstack/base/error.h"
 #include "tools/lanyard/control_client.h"
 #include "tools/lanyard/ctl_forward.h"
+#include "tools/lanyard/ctl_policy.h"
 #include "tools/lanyard/ctl_request.h"
 #include "tools/lanyard/ctl_tables.h"
 
@@ -19,24 +20,6 @@ namespace tools {
 namespace {
 
 using nlohmann::json;
-
-// Colours where somebody looks, and not in a log. https://no-color.org
-CtlTables tables() {
-  const char* refused = std::getenv("NO_COLOR");
-  return CtlTables(::isatty(STDOUT_FILENO) == 1 && (refused == nullptr || *refused == '\0'));
-}
-
-using Show = std::string (CtlTables::*)(const json&) const;
-
-void add_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options, const char* name,
-                 const char* path, const char* help, Show show) {
-  CLI::App* command = app.add_subcommand(name, help);
-  command->add_flag("--json", options->as_json, "The answer as it came, for machines");
-  command->callback([options, path, show] {
-    const std::string body = ask(*options, "GET", path);
-    write_out(options->as_json ? body : (tables().*show)(json::parse(body)));
-  });
-}
 
 // What only a gateway knows: null without one.
 json ask_gateway(const CtlOptions& options, const char* path) {
@@ -47,15 +30,16 @@ json ask_gateway(const CtlOptions& options, const char* path) {
 void show_overview(const CtlOptions& options) {
   const auto list = [&](const char* path) { return json::parse(ask(options, "GET", path)); };
   CtlTables::Overview lan{.directory = options.directory,
-                          .program = list("/").at("program").get<std::string>(),
+                          .about = list("/"),
                           .ports = list("/ports"),
                           .stations = list("/fdb"),
                           .leases = ask_gateway(options, "/leases"),
                           .reasons = ask_gateway(options, "/reasons"),
                           .captures = list("/captures")};
-  if (!options.as_json) return write_out(tables().overview(lan));
+  if (!options.as_json) return write_out(ctl_tables().overview(lan));
   write_out(json{{"directory", lan.directory},
-                 {"program", lan.program},
+                 {"program", lan.about.value("program", "")},
+                 {"sandbox", lan.about.value("sandbox", json())},
                  {"ports", lan.ports},
                  {"stations", lan.stations},
                  {"leases", lan.leases},
@@ -91,52 +75,21 @@ class EventLines {
   }
 
  private:
-  CtlTables tables_ = tables();
+  CtlTables tables_ = ctl_tables();
   std::string rest_;
 };
 
-// `allow` and `deny`, each putting one rule in front of all others.
 void add_flows(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   CLI::App* command = app.add_subcommand("flows", "Who talks to whom, and how it ended");
   command->add_option("--guest", options->word, "Of this guest alone: its MAC or IP address")
       ->type_name("ADDRESS");
+  command->add_option("--limit", options->number, "The last so many (default 256)")
+      ->type_name("COUNT");
   command->add_flag("--json", options->as_json, "The answer as it came, for machines");
   command->callback([options] {
-    const std::string path = options->word.empty() ? "/flows" : "/flows?guest=" + options->word;
-    const std::string body = ask(*options, "GET", path);
-    write_out(options->as_json ? body : tables().flows(json::parse(body)));
+    show(*options, "/flows" + query_text({{"guest", options->word}, {"limit", options->number}}),
+         &CtlTables::flows);
   });
-}
-
-void add_rule(CLI::App& policy, const std::shared_ptr<CtlOptions>& options, const char* action,
-              const char* help) {
-  CLI::App* command = policy.add_subcommand(action, help);
-  command
-      ->add_option("RULE", options->word,
-                   "As for --allow and --deny, for example tcp:example.org:443")
-      ->required()
-      ->type_name("");
-  command->callback([options, action] {
-    const json rules = json::parse(ask(*options, "GET", "/policy")).at("rules");
-    json body = {{"action", action}, {"match", options->word}};
-    if (!rules.empty()) body["before"] = rules[0].at("id");
-    ask(*options, "POST", "/policy/rules", body);
-  });
-}
-
-void add_policy(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
-  CLI::App* command = app.add_subcommand("policy", "Where guests may go; change it");
-  command->add_flag("--json", options->as_json, "The answer as it came, for machines");
-  command->callback([options, command] {
-    if (!command->get_subcommands().empty()) return;
-    const std::string body = ask(*options, "GET", "/policy");
-    write_out(options->as_json ? body : tables().policy(json::parse(body)));
-  });
-  add_rule(*command, options, "allow", "Let flows through that RULE fits, before all other rules");
-  add_rule(*command, options, "deny", "Refuse flows that RULE fits, before all other rules");
-  CLI::App* remove = command->add_subcommand("remove", "Take a rule away");
-  remove->add_option("ID", options->word, "Its number in the list")->required()->type_name("");
-  remove->callback([options] { ask(*options, "DELETE", "/policy/rules/" + options->word); });
 }
 
 void add_events(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
@@ -149,11 +102,8 @@ void add_events(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
           "Only these, with commas between: lease-given is that one, lease is every lease-…")
       ->type_name("KINDS");
   command->callback([options] {
-    std::string path = "/events";
-    if (options->from_oldest) path += "?from=oldest";
-    if (!options->word.empty()) {
-      path += (options->from_oldest ? "&kind=" : "?kind=") + options->word;
-    }
+    const std::string path = "/events" + query_text({{"from", options->from_oldest ? "oldest" : ""},
+                                                     {"kind", options->word}});
     auto lines = std::make_shared<EventLines>();
     const ControlAnswer answer = ask_control(
         options->directory, "GET", path, {},
@@ -199,12 +149,17 @@ void add_ctl_command(CLI::App& app, int&) {
   command->callback([options, command] {
     if (command->get_subcommands().empty()) show_overview(*options);
   });
-  add_listing(*command, options, "ports", "/ports", "Ports, their plugs and counters",
-              &CtlTables::ports);
-  add_listing(*command, options, "fdb", "/fdb", "Which address is behind which port",
-              &CtlTables::stations);
+  add_numbered_listing(*command, options, "ports", "/ports", "Ports, their plugs and counters",
+                       &CtlTables::ports);
+  CLI::App* fdb = add_listing(*command, options, "fdb", "/fdb",
+                              "Which address is behind which port", &CtlTables::stations);
+  CLI::App* forget = fdb->add_subcommand("forget", "Forget all, and learn anew");
+  forget->callback([options] { ask(*options, "DELETE", "/fdb"); });
   add_listing(*command, options, "leases", "/leases", "Who has which address, and where",
               &CtlTables::leases);
+  add_listing(*command, options, "guests", "/guests", "What guests have shown of themselves",
+              &CtlTables::guests);
+  add_listing(*command, options, "loops", "/loops", "Do frames come back?", &CtlTables::loops);
   add_listing(*command, options, "reasons", "/reasons", "What was out of reach, and why",
               &CtlTables::reasons);
   add_flows(*command, options);

@@ -4,24 +4,12 @@
 
 #include "netstack/base/error.h"
 #include "netstack/gateway/host_forward.h"
-#include "tools/control/text_table.h"
 
 namespace tools {
 
 namespace {
 
 using nlohmann::json;
-
-std::string forwards_table(const json& forwards) {
-  std::vector<std::vector<std::string>> rows{
-      {"NUMBER", "FORWARD", "STATE", "CONNECTIONS", "FAILED", "GUEST"}};
-  for (const json& forward : forwards) {
-    rows.push_back({std::to_string(forward["number"].get<uint64_t>()), forward["forward"],
-                    forward["state"], std::to_string(forward["connections"].get<uint64_t>()),
-                    std::to_string(forward["failed"].get<uint64_t>()), forward["explanation"]});
-  }
-  return text_table(rows);
-}
 
 // What `word` means: a number, or a forward as it would be written to add it; of a range, all.
 std::vector<std::string> numbers_of(const CtlOptions& options) {
@@ -65,12 +53,8 @@ void add_forward(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   remove->callback([options] {
     for (const auto& number : numbers_of(*options)) ask(*options, "DELETE", "/forwards/" + number);
   });
-  CLI::App* list = command->add_subcommand("list", "All, with what the guest answers");
-  list->add_flag("--json", options->as_json, "The answer as it came, for machines");
-  list->callback([options] {
-    const std::string body = ask(*options, "GET", "/forwards");
-    write_out(options->as_json ? body : forwards_table(json::parse(body)));
-  });
+  add_numbered_listing(*command, options, "list", "/forwards", "All, with what the guest answers",
+                       &CtlTables::forwards);
 }
 
 }  // namespace tools

@@ -1,12 +1,61 @@
 #include "tools/lanyard/ctl_request.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <cctype>
 #include <cstdio>
+#include <cstdlib>
 
 namespace tools {
 
 using nlohmann::json;
+
+CtlTables ctl_tables() {
+  const char* refused = std::getenv("NO_COLOR");
+  return CtlTables(::isatty(STDOUT_FILENO) == 1 && (refused == nullptr || *refused == '\0'));
+}
+
+void show(const CtlOptions& options, const std::string& path, Show table, bool is_one) {
+  const std::string body = ask(options, "GET", path);
+  if (options.as_json) return write_out(body);
+  const json answer = json::parse(body);
+  write_out((ctl_tables().*table)(is_one ? json::array({answer}) : answer));
+}
+
+CLI::App* add_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options, const char* name,
+                      const char* path, const char* help, Show table) {
+  CLI::App* command = app.add_subcommand(name, help);
+  command->add_flag("--json", options->as_json, "The answer as it came, for machines");
+  command->callback([options, command, path, table] {
+    if (!command->get_subcommands().empty()) return;
+    const bool is_one = !options->number.empty();
+    show(*options, is_one ? fmt::format("{}/{}", path, options->number) : path, table, is_one);
+  });
+  return command;
+}
+
+CLI::App* add_numbered_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options,
+                               const char* name, const char* path, const char* help, Show table) {
+  CLI::App* command = add_listing(app, options, name, path, help, table);
+  command->add_option("NUMBER", options->number, "This one alone")->type_name("");
+  return command;
+}
+
+std::string query_text(const std::vector<std::pair<const char*, std::string>>& values) {
+  std::string text;
+  for (const auto& [name, value] : values) {
+    if (value.empty()) continue;
+    text += fmt::format("{}{}=", text.empty() ? '?' : '&', name);
+    for (const char byte : value) {
+      const bool plain = std::isalnum(static_cast<unsigned char>(byte)) != 0 ||
+                         std::string_view("-._~:,").find(byte) != std::string_view::npos;
+      text +=
+          plain ? std::string(1, byte) : fmt::format("%{:02X}", static_cast<unsigned char>(byte));
+    }
+  }
+  return text;
+}
 
 void write_out(std::string_view text) {
   std::fwrite(text.data(), 1, text.size(), stdout);

@@ -4,28 +4,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <map>
 #include <utility>
 #include <vector>
 
+#include "tools/control/text_table.h"
+
 namespace tools {
 
 using nlohmann::json;
-
-struct CtlTables::Cell {
-  Cell(std::string cell_text, bool cell_alarms = false)  // NOLINT: rows are written as lists
-      : text(std::move(cell_text)), alarms(cell_alarms) {}
-
-  std::string text;
-  bool alarms;  // deserves a look
-};
+using Rows = std::vector<std::vector<TextCell>>;
 
 namespace {
 
-constexpr const char* kBold = "\033[1m";
-constexpr const char* kRed = "\033[31m";
-constexpr const char* kPlain = "\033[0m";
 constexpr size_t kReasonsShown_count = 5;  // in the overview
 
 // Without control characters: C0, DEL, and C1, which in UTF-8 is c2 80 to c2 9f.
@@ -39,12 +32,6 @@ std::string clean(const std::string& text) {
     out += c1 || byte < 0x20 || byte == 0x7f ? '?' : static_cast<char>(byte);
   }
   return out;
-}
-
-// Characters, each taken to be one column wide.
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::ranges::count_if(
-      text, [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0U) != 0x80U; }));
 }
 
 // A member as a cell shows it; absent, null and empty are "-".
@@ -69,6 +56,11 @@ std::string duration(double s) {
 std::string duration_cell(const json& object, const char* name) {
   const auto found = object.find(name);
   return found == object.end() || !found->is_number() ? "-" : duration(found->get<double>());
+}
+
+std::string ago_cell(const json& object, const char* name) {
+  const std::string text = duration_cell(object, name);
+  return text == "-" ? text : text + " ago";
 }
 
 std::string drops_cell(const json& drops) {
@@ -97,39 +89,36 @@ std::string sentence(std::string text) {
   return text;
 }
 
+// "3 requests for a lease, frames in VLAN 5": what a guest has shown of itself.
+std::string signs_cell(const json& guest) {
+  struct SignRow {
+    const char* member;
+    const char* words;
+    const char* detail;  // a member of it; "": none
+  };
+  constexpr std::array kSigns{
+      SignRow{"dhcp", "DHCP messages", ""},
+      SignRow{"declined", "leases declined, the last", "address"},
+      SignRow{"off_subnet", "ARP requests beyond the network, the last for", "address"},
+      SignRow{"tagged", "frames in VLAN", "vid"},
+      SignRow{"tagged_for_gateway", "of them for the gateway, in VLAN", "vid"},
+      SignRow{"foreign", "packets from foreign addresses, the last", "address"},
+      SignRow{"oversized", "frames too long, the longest in bytes", "bytes"},
+  };
+  std::string text;
+  for (const SignRow& row : kSigns) {
+    const auto sign = guest.find(row.member);
+    if (sign == guest.end() || !sign->is_object()) continue;
+    text += fmt::format("{}{} {}", text.empty() ? "" : "; ", cell(*sign, "count"), row.words);
+    if (*row.detail != '\0') text += ' ' + cell(*sign, row.detail);
+  }
+  return text.empty() ? "-" : text;
+}
+
 }  // namespace
 
-std::string CtlTables::heading(const std::string& text) const {
-  return colours_ ? kBold + text + kPlain : text;
-}
-
-// The first row is the heading.
-std::string CtlTables::table(const std::vector<std::vector<Cell>>& rows) const {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t at = 0; at < row.size(); ++at) {
-      widths[at] = std::max(widths[at], width_of(row[at].text));
-    }
-  }
-  std::string text;
-  for (size_t at = 0; at < rows.size(); ++at) {
-    std::string line;
-    for (size_t column = 0; column < rows[at].size(); ++column) {
-      const Cell& one = rows[at][column];
-      const std::string gap(widths[column] - width_of(one.text) + 2, ' ');
-      const bool last = column + 1 == rows[at].size();
-      line += one.alarms && colours_ ? kRed + one.text + kPlain : one.text;
-      if (!last) line += gap;
-    }
-    text += (at == 0 ? heading(line) : line) + '\n';
-  }
-  return text;
-}
-
 std::string CtlTables::ports(const json& ports) const {
-  std::vector<std::vector<Cell>> rows{
-      {{"PORT"}, {"LINK"}, {"IN"}, {"OUT"}, {"PLUGS"}, {"DROPPED"}}};
+  Rows rows{{"PORT", "LINK", "IN", "OUT", "PLUGS", "DROPPED"}};
   for (const json& port : ports) {
     const json& counters = port.at("counters");
     const bool down = port.at("link") == "down";
@@ -140,23 +129,22 @@ std::string CtlTables::ports(const json& ports) const {
                     {plugs_cell(port.at("plugs"))},
                     {drops_cell(counters.at("drops"))}});
   }
-  return table(rows);
+  return text_table(rows, colours_);
 }
 
 std::string CtlTables::stations(const json& stations) const {
-  std::vector<std::vector<Cell>> rows{{{"MAC"}, {"VLAN"}, {"PORT"}, {"SILENT"}}};
+  Rows rows{{"MAC", "VLAN", "PORT", "SILENT"}};
   for (const json& station : stations) {
     rows.push_back({{cell(station, "mac")},
                     {vlan_cell(station)},
                     {cell(station, "port")},
                     {duration_cell(station, "age_s")}});
   }
-  return table(rows);
+  return text_table(rows, colours_);
 }
 
 std::string CtlTables::leases(const json& leases) const {
-  std::vector<std::vector<Cell>> rows{
-      {{"ADDRESS"}, {"NAME"}, {"MAC"}, {"PORT"}, {"VLAN"}, {"STATE"}, {"ENDS IN"}, {"SILENT"}}};
+  Rows rows{{"ADDRESS", "NAME", "MAC", "PORT", "VLAN", "STATE", "ENDS IN", "SILENT"}};
   for (const json& lease : leases) {
     const std::string state = cell(lease, "state");
     rows.push_back({{cell(lease, "address")},
@@ -168,11 +156,11 @@ std::string CtlTables::leases(const json& leases) const {
                     {state == "ended" ? "-" : duration_cell(lease, "left_s")},
                     {duration_cell(lease, "silent_s")}});
   }
-  return table(rows);
+  return text_table(rows, colours_);
 }
 
 std::string CtlTables::captures(const json& captures) const {
-  std::vector<std::vector<Cell>> rows{{{"ID"}, {"FRAMES"}, {"LOST"}, {"FILE"}}};
+  Rows rows{{"ID", "FRAMES", "LOST", "FILE"}};
   for (const json& capture : captures) {
     const std::string lost = cell(capture, "lost");
     rows.push_back({{cell(capture, "id")},
@@ -180,14 +168,14 @@ std::string CtlTables::captures(const json& captures) const {
                     {lost, lost != "0"},
                     {cell(capture, "file")}});
   }
-  return table(rows);
+  return text_table(rows, colours_);
 }
 
 std::string CtlTables::reasons(const json& reasons) const {
   std::string text;
   for (const json& reason : reasons) {
     text += fmt::format("{}  {}×  {}\n    {}\n", target_text(reason), cell(reason, "count"),
-                        heading(cell(reason, "cause")), sentence(cell(reason, "fact")));
+                        bold(cell(reason, "cause"), colours_), sentence(cell(reason, "fact")));
     const std::string cure = cell(reason, "cure");
     if (cure != "-") text += fmt::format("    Try: {}\n", sentence(cure));
   }
@@ -195,8 +183,7 @@ std::string CtlTables::reasons(const json& reasons) const {
 }
 
 std::string CtlTables::flows(const json& flows) const {
-  std::vector<std::vector<Cell>> rows{
-      {{"FLOW"}, {"GUEST"}, {"TO"}, {"NAME"}, {"STATE"}, {"OUT"}, {"IN"}, {"LASTED"}, {"WHY"}}};
+  Rows rows{{"FLOW", "GUEST", "TO", "NAME", "STATE", "OUT", "IN", "LASTED", "WHY"}};
   for (const json& flow : flows.at("flows")) {
     const std::string port = cell(flow, "port");
     const std::string why = cell(flow, "reason") != "-" ? cell(flow, "reason") : cell(flow, "rule");
@@ -210,7 +197,7 @@ std::string CtlTables::flows(const json& flows) const {
                     {duration_cell(flow, "duration_s")},
                     {why}});
   }
-  return table(rows) +
+  return text_table(rows, colours_) +
          fmt::format("{} flows live of {} at most, {} opened so far; the last {} are shown\n",
                      cell(flows, "live"), cell(flows, "limit"), cell(flows, "opened"),
                      rows.size() - 1);
@@ -224,8 +211,7 @@ std::string CtlTables::egress(const json& egress) const {
     }
     return text;
   };
-  std::vector<std::vector<Cell>> rows{
-      {{"PROTOCOL"}, {"PLACE"}, {"PORT"}, {"OUT"}, {"IN"}, {"OUTCOME"}, {"WHY"}}};
+  Rows rows{{"PROTOCOL", "PLACE", "PORT", "OUT", "IN", "OUTCOME", "WHY"}};
   for (const json& place : egress.at("places")) {
     rows.push_back({{cell(place, "protocol")},
                     {cell(place, "place")},
@@ -235,18 +221,18 @@ std::string CtlTables::egress(const json& egress) const {
                     {counts(place.at("outcomes")), !place.at("reasons").empty()},
                     {counts(place.at("reasons"))}});
   }
-  return table(rows);
+  return text_table(rows, colours_);
 }
 
 std::string CtlTables::policy(const json& policy) const {
-  std::vector<std::vector<Cell>> rows{{{"ID"}, {"ACTION"}, {"DECIDED"}, {"WHAT"}}};
+  Rows rows{{"ID", "ACTION", "DECIDED", "WHAT"}};
   for (const json& rule : policy.at("rules")) {
     rows.push_back({{cell(rule, "id")},
                     {cell(rule, "action"), rule.at("action") == "deny"},
                     {cell(rule, "decided")},
                     {cell(rule, "match")}});
   }
-  std::string text = rows.size() > 1 ? table(rows) : "There are no rules.\n";
+  std::string text = rows.size() > 1 ? text_table(rows, colours_) : "There are no rules.\n";
   text +=
       fmt::format("What no rule fits: {}{}\n", cell(policy, "otherwise"),
                   policy.at("restricted") == true ? " (guests are restricted to forwards)" : "");
@@ -270,24 +256,71 @@ std::string CtlTables::event(const json& event) const {
   return line + '\n';
 }
 
+std::string CtlTables::guests(const json& book) const {
+  Rows rows{{"MAC", "HEARD", "HAS SHOWN"}};
+  for (const json& guest : book.at("guests")) {
+    rows.push_back({cell(guest, "mac"), ago_cell(guest, "heard_s"), signs_cell(guest)});
+  }
+  Rows claims{{"ADDRESS", "MAC", "HEARD", "CHANGED HANDS", "BEFORE"}};
+  for (const json& claim : book.at("claims")) {
+    const std::string changes = cell(claim, "changes");
+    claims.push_back({cell(claim, "address"),
+                      cell(claim, "mac"),
+                      ago_cell(claim, "heard_s"),
+                      {changes == "0" ? "-" : changes, changes != "0"},
+                      cell(claim, "rival")});
+  }
+  std::string text = rows.size() > 1 ? text_table(rows, colours_)
+                                     : "The gateway has seen nothing worth a note of a guest.\n";
+  if (claims.size() > 1) text += '\n' + text_table(claims, colours_);
+  return text;
+}
+
+std::string CtlTables::loops(const json& loops) const {
+  std::string ports;
+  for (const json& port : loops.at("ports")) ports += (ports.empty() ? "" : ", ") + port.dump();
+  const bool engaged = loops.at("engaged") == true;
+  return fmt::format("{} {} loops since the switch started.\n",
+                     !engaged        ? "Frames do not come back."
+                     : ports.empty() ? "Frames come back."
+                                     : fmt::format("Frames come back, by the ports {}.", ports),
+                     cell(loops, "episodes"));
+}
+
+std::string CtlTables::forwards(const json& forwards) const {
+  Rows rows{{"NUMBER", "FORWARD", "STATE", "CONNECTIONS", "FAILED", "GUEST"}};
+  for (const json& forward : forwards) {
+    const std::string failed = cell(forward, "failed");
+    rows.push_back({cell(forward, "number"),
+                    cell(forward, "forward"),
+                    {cell(forward, "state"), cell(forward, "state") == "waiting"},
+                    cell(forward, "connections"),
+                    {failed, failed != "0"},
+                    cell(forward, "explanation")});
+  }
+  return text_table(rows, colours_);
+}
+
+std::string CtlTables::sandbox(const json& sandbox) const {
+  std::string text = "The switch is " + cell(sandbox, "explanation") + '\n';
+  for (const json& gap : sandbox.value("gaps", json::array())) {
+    if (gap.is_string()) text += clean(gap.get<std::string>()) + '\n';
+  }
+  return text;
+}
+
 std::string CtlTables::overview(const Overview& lan) const {
   std::map<std::string, const json*> by_port;  // the lease of the guest heard there last
   for (const json& lease : lan.leases) {
     if (cell(lease, "state") == "bound") by_port[cell(lease, "port")] = &lease;
   }
   std::string text =
-      fmt::format("{}  {}, {} ports, {} addresses heard{}\n\n", heading(lan.directory), lan.program,
-                  lan.ports.size(), lan.stations.size(),
+      fmt::format("{}  {}, {} ports, {} addresses heard{}\n", bold(lan.directory, colours_),
+                  cell(lan.about, "program"), lan.ports.size(), lan.stations.size(),
                   lan.leases.is_null() ? ", no gateway (--nat adds one)" : "");
-  std::vector<std::vector<Cell>> rows{{{"PORT"},
-                                       {"LINK"},
-                                       {"GUEST"},
-                                       {"ADDRESS"},
-                                       {"MAC"},
-                                       {"IN"},
-                                       {"OUT"},
-                                       {"PLUGS"},
-                                       {"DROPPED"}}};
+  if (lan.about.contains("sandbox")) text += sandbox(lan.about["sandbox"]);
+  text += '\n';
+  Rows rows{{"PORT", "LINK", "GUEST", "ADDRESS", "MAC", "IN", "OUT", "PLUGS", "DROPPED"}};
   for (const json& port : lan.ports) {
     const json& counters = port.at("counters");
     const auto found = by_port.find(cell(port, "number"));
@@ -302,21 +335,21 @@ std::string CtlTables::overview(const Overview& lan) const {
                     {plugs_cell(port.at("plugs"))},
                     {drops_cell(counters.at("drops"))}});
   }
-  text += lan.ports.empty() ? "Nobody is plugged in.\n" : table(rows);
+  text += lan.ports.empty() ? "Nobody is plugged in.\n" : text_table(rows, colours_);
   if (!lan.reasons.is_null() && !lan.reasons.empty()) {
     json latest = json::array();
     const size_t count = lan.reasons.size();
     for (size_t at = count - std::min(count, kReasonsShown_count); at < count; ++at) {
       latest.push_back(lan.reasons[at]);
     }
-    text += fmt::format("\n{}\n{}", heading("OUT OF REACH"), reasons(latest));
+    text += fmt::format("\n{}\n{}", bold("OUT OF REACH", colours_), reasons(latest));
     if (count > latest.size()) {
       text += fmt::format("and {} more: lanyard ctl {} reasons\n", count - latest.size(),
                           lan.directory);
     }
   }
   if (!lan.captures.empty()) {
-    text += fmt::format("\n{}\n{}", heading("CAPTURES"), captures(lan.captures));
+    text += fmt::format("\n{}\n{}", bold("CAPTURES", colours_), captures(lan.captures));
   }
   return text;
 }

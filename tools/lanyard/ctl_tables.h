@@ -20,11 +20,15 @@ class CtlTables {
   std::string flows(const nlohmann::json& flows) const;
   std::string egress(const nlohmann::json& egress) const;
   std::string policy(const nlohmann::json& policy) const;
+  std::string guests(const nlohmann::json& book) const;
+  std::string loops(const nlohmann::json& loops) const;
+  std::string forwards(const nlohmann::json& forwards) const;
+  std::string sandbox(const nlohmann::json& sandbox) const;
   std::string event(const nlohmann::json& event) const;  // one line
 
   struct Overview {
     std::string directory;
-    std::string program;
+    nlohmann::json about;  // GET /
     nlohmann::json ports;
     nlohmann::json stations;
     nlohmann::json leases;  // null: the LAN has no gateway; the next one, too
@@ -34,10 +38,6 @@ class CtlTables {
   std::string overview(const Overview& lan) const;
 
  private:
-  struct Cell;
-  std::string table(const std::vector<std::vector<Cell>>& rows) const;
-  std::string heading(const std::string& text) const;
-
   bool colours_;
 };
 

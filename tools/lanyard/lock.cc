@@ -11,7 +11,8 @@ namespace tools {
 namespace {
 
 Sandbox lock(const LockOptions& options, SandboxPlan plan, netstack::Log& log) {
-  if (options.off || !sandbox_is_wanted()) return {};
+  if (options.off) return {.why_off = "--no-sandbox was given"};
+  if (!sandbox_is_wanted()) return {.why_off = kSandboxIsUnwanted};
   for (const std::string& path : options.output_directories) {
     plan.files.push_back({path, FileUse::kMakeFiles});
   }

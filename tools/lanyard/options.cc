@@ -1,6 +1,5 @@
 #include "tools/lanyard/options.h"
 
-#include <algorithm>
 #include <memory>
 
 namespace tools {
@@ -14,12 +13,13 @@ void LanOptions::add_to(CLI::App& app) {
          "--hostfwd", forwards,
          "Forward a host port into a guest, for example tcp:127.0.0.1:2222-:22; may be repeated")
       ->type_name("SPEC");
-  app.add_option("--guestfwd", guest_forwards,
-                 "A place in the guests' network that leads to a command or socket of the host, for "
-                 "example tcp:10.0.2.100:1234-cmd:cat; may be repeated")
+  app.add_option(
+         "--guestfwd", guest_forwards,
+         "A place in the guests' network that leads to a command or socket of the host, for "
+         "example tcp:10.0.2.100:1234-cmd:cat; may be repeated")
       ->type_name("SPEC");
   add_names_to(app);
-  add_policy_to(app);
+  policy.add_to(app);
   egress.add_to(app);
   app.add_option(
          "--capture", capture,
@@ -54,49 +54,6 @@ void LanOptions::add_names_to(CLI::App& app) {
       ->type_name("BYTES");
 }
 
-void LanOptions::add_policy_to(CLI::App& app) {
-  using Action = netstack::PolicyRule::Action;
-  const auto add = [&](const char* name, Action action, const char* help) {
-    app.add_option_function<std::string>(
-           name,
-           [this, action](const std::string& text) {
-             policy.push_back({action, text});
-           },
-           help)
-        ->trigger_on_parse()  // so that both options keep the order among them
-        ->type_name("RULE|@FILE");
-  };
-  add("--allow", Action::kAllow,
-      "Let guests reach this, for example tcp:example.org:443, and nothing that no rule allows; "
-      "the first --allow or --deny that fits decides; @FILE has a rule in each line; may be "
-      "repeated");
-  add("--deny", Action::kDeny,
-      "Keep guests from this, for example 10.0.0.0/8 or *.example.org; may be repeated");
-  app.add_flag("--restrict", restricted,
-               "Keep guests to their LAN: they reach neither the host nor what is behind it; only "
-               "forwards lead to them");
-}
-
-namespace {
-
-netstack::PolicyConfig policy_of(const LanOptions& options) {
-  netstack::PolicyConfig config;
-  config.restricted = options.restricted;
-  for (const PolicyOption& option : options.policy) {
-    using netstack::PolicyRule;
-    if (option.action == PolicyRule::Action::kAllow) config.allow_list = true;
-    if (!option.text.starts_with('@')) {
-      config.rules.push_back(PolicyRule::parse(option.action, option.text));
-      continue;
-    }
-    const auto rules = PolicyRule::parse_file(option.action, option.text.substr(1));
-    config.rules.insert(config.rules.end(), rules.begin(), rules.end());
-  }
-  return config;
-}
-
-}  // namespace
-
 std::string LanOptions::gateway_options() const {
   std::string given;
   const auto add = [&](bool is_given, std::string_view name) {
@@ -112,12 +69,9 @@ std::string LanOptions::gateway_options() const {
   add(!zones.empty(), "--zone");
   add(!mtu.empty(), "--mtu");
   using Action = netstack::PolicyRule::Action;
-  for (const Action action : {Action::kAllow, Action::kDeny}) {
-    const auto is_it = [&](const PolicyOption& option) { return option.action == action; };
-    add(std::any_of(policy.begin(), policy.end(), is_it),
-        action == Action::kAllow ? "--allow" : "--deny");
-  }
-  add(restricted, "--restrict");
+  add(policy.has(Action::kAllow), "--allow");
+  add(policy.has(Action::kDeny), "--deny");
+  add(policy.restricted, "--restrict");
   add(!egress.report.empty(), "--egress-report");
   add(!egress.learned.empty(), "--learn");
   return given;
@@ -142,7 +96,7 @@ netstack::GatewayConfig LanOptions::gateway() const {
   for (const auto& text : leases) names.leases.push_back(netstack::StaticLease::parse(text));
   for (const auto& text : zones) names.zones.push_back(netstack::DnsZone::parse(text));
   if (!mtu.empty()) names.mtu = NamesConfig::parse_mtu(mtu);
-  config.policy = policy_of(*this);
+  config.policy = policy.config();
   egress.check_writable();
   config.check_names();
   return config;

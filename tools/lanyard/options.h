@@ -9,14 +9,9 @@
 #include "netstack/gateway/gateway_config.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/egress_files.h"
+#include "tools/lanyard/policy_options.h"
 
 namespace tools {
-
-// One --allow or --deny: a rule, or @FILE.
-struct PolicyOption {
-  netstack::PolicyRule::Action action;
-  std::string text;
-};
 
 // The options that `switch` and `run` share.
 struct LanOptions {
@@ -29,8 +24,7 @@ struct LanOptions {
   std::vector<std::string> search;
   std::vector<std::string> zones;
   std::string mtu;
-  std::vector<PolicyOption> policy;  // in the order given
-  bool restricted = false;
+  PolicyOptions policy;
   EgressFiles egress;
   std::string capture;
 
@@ -45,7 +39,6 @@ struct LanOptions {
 
  private:
   void add_names_to(CLI::App& app);
-  void add_policy_to(CLI::App& app);
 };
 
 }  // namespace tools

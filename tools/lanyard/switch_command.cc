@@ -55,9 +55,8 @@ int run_switch(const SwitchOptions& options) {
   });
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();
-  const Sandbox sandbox =
-      lock_switch(lock, lan, options.nat ? &gateway_config : nullptr, options.vhost_user, log);
-  control.lets_capture_to([&](const std::string& path) { return sandbox.lets_make(path); });
+  control.show_sandbox(
+      lock_switch(lock, lan, options.nat ? &gateway_config : nullptr, options.vhost_user, log));
   if (capture != nullptr) capture->start_writer();
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();

@@ -36,6 +36,11 @@ class Error(Exception):
     pass
 
 
+def _with_query(path, **values):
+    given = {name: value for name, value in values.items() if value is not None}
+    return path + ('?' + urllib.parse.urlencode(given, safe=',:') if given else '')
+
+
 class _Connection(http.client.HTTPConnection):
     def __init__(self, path, timeout):
         super().__init__('lan', timeout=timeout)
@@ -84,6 +89,14 @@ class Control:
 
     # --- what there is ---
 
+    def about(self) -> dict[str, Any]:
+        """The 'program', its 'sandbox' ('locked', 'explanation', …) and its 'operations'."""
+        return self.request('GET', '/')
+
+    def api(self) -> dict[str, Any]:
+        """The OpenAPI description of the control socket."""
+        return self.request('GET', '/openapi.json')
+
     def ports(self) -> list[dict[str, Any]]:
         """Ports by number, with their link, plugs and counters."""
         return self.request('GET', '/ports')
@@ -98,6 +111,10 @@ class Control:
     def guests(self) -> dict[str, Any]:
         """What guests show of themselves: addresses, names, who claims which address."""
         return self.request('GET', '/guests')
+
+    def loops(self) -> dict[str, Any]:
+        """'engaged': frames come back now; 'ports' by which; 'episodes' since the start."""
+        return self.request('GET', '/loops')
 
     def doctor(self, program: str | os.PathLike[str] = 'lanyard') -> str:
         """What `lanyard doctor` sees in the LAN, as text."""
@@ -129,9 +146,12 @@ class Control:
         """What guests could not reach, and why: guest, target, cause, fact, cure, count."""
         return self.request('GET', '/reasons')
 
-    def flows(self) -> dict[str, Any]:
-        """'flows': the last opened, with guest, address, port, name, state, bytes; 'live', 'opened'."""
-        return self.request('GET', '/flows')
+    def flows(self, guest: str | None = None, limit: int | None = None) -> dict[str, Any]:
+        """'flows': the last opened, with guest, address, port, name, state, bytes; 'live', 'opened'.
+
+        `guest`: of that MAC or IP address alone. `limit`: so many (256).
+        """
+        return self.request('GET', _with_query('/flows', guest=guest, limit=limit))
 
     def egress(self) -> Any:
         """All that guests reached for, as --egress-report writes it."""
@@ -155,6 +175,9 @@ class Control:
         """Host ports that lead into guests: number, forward, state ('waiting', 'ready', 'open'), answer."""
         return self.request('GET', '/forwards')
 
+    def forward(self, number: int) -> dict[str, Any]:
+        return self.request('GET', f'/forwards/{number}')
+
     def add_forward(self, spec: str) -> list[dict[str, Any]]:
         """Like --hostfwd, for example 'tcp::0-:22'; what was added, with the port that was chosen."""
         return self.request('POST', '/forwards', {'forward': spec})
@@ -166,7 +189,7 @@ class Control:
     def wait_for_forward(self, number: int, timeout: float = 120.0) -> dict[str, Any]:
         """That forward once clients are let in: the guest answers at its port, or it need not (UDP)."""
         end = time.monotonic() + timeout
-        while (forward := self.request('GET', f'/forwards/{number}'))['state'] == 'waiting':
+        while (forward := self.forward(number))['state'] == 'waiting':
             left = end - time.monotonic()
             if left <= 0:
                 raise Error(f'cannot use {forward["forward"]}: {forward["explanation"]} after {timeout} s; start the '
@@ -182,6 +205,12 @@ class Control:
         remove_rule()."""
         body: dict[str, Any] = {'action': action, 'match': match}
         return self.request('POST', '/policy/rules', body if before is None else {**body, 'before': before})
+
+    def replace_policy(self, rules: Iterable[tuple[str, str]], otherwise: str | None = None) -> dict[str, Any]:
+        """All rules at once, as [('allow', 'tcp:example.org:443'), …]; `otherwise`: 'allow' or 'deny' what none
+        fits. The policy as it is then."""
+        body: dict[str, Any] = {'rules': [{'action': action, 'match': match} for action, match in rules]}
+        return self.request('PUT', '/policy', body if otherwise is None else {**body, 'otherwise': otherwise})
 
     def remove_rule(self, rule_id: int) -> dict[str, Any]:
         """The policy as it is then."""
@@ -216,12 +245,10 @@ class Control:
 
         `kinds`: 'lease-given' is that one, 'lease' is every lease-…; none: all.
         """
-        query = {'from': 'oldest'} if from_oldest else {}
-        if kinds := ','.join(kinds):
-            query['kind'] = kinds
+        path = _with_query('/events', **{'from': 'oldest' if from_oldest else None, 'kind': ','.join(kinds) or None})
         connection = _Connection(self._socket, timeout)
         try:
-            connection.request('GET', '/events' + ('?' + urllib.parse.urlencode(query, safe=',') if query else ''))
+            connection.request('GET', path)
             answer = connection.getresponse()
             if answer.status >= 300:
                 raise Error(json.loads(answer.read())['error'])

@@ -111,20 +111,19 @@ void allow(int ruleset, const FileGrant& grant, uint64_t known) {
 
 }  // namespace
 
-std::string lock_files(const std::vector<FileGrant>& grants) {
+FileLock lock_files(const std::vector<FileGrant>& grants) {
   const long abi = ::syscall(kCreateRuleset, nullptr, 0, kAskVersion);
   if (abi <= 0) {
-    return fmt::format(
-        "this kernel has no Landlock ({}), so only file modes guard the files of this user; boot "
-        "with lsm=landlock,… or take Linux 5.13 or newer",
-        netstack::errno_text(errno));
+    return {0, fmt::format("this kernel has no Landlock ({}), so only file modes guard the files "
+                           "of this user; boot with lsm=landlock,… or take Linux 5.13 or newer",
+                           netstack::errno_text(errno))};
   }
   const RulesetWire rules{rights_known_to(abi)};
   const netstack::Fd ruleset(static_cast<int>(::syscall(kCreateRuleset, &rules, sizeof rules, 0)));
   if (!ruleset) throw refused("make a Landlock rule set");
   for (const FileGrant& grant : grants) allow(ruleset.get(), grant, rules.handled_access_fs);
   if (::syscall(kRestrictSelf, ruleset.get(), 0) != 0) throw refused("lock the file system");
-  return {};
+  return {static_cast<int>(abi), {}};
 }
 
 }  // namespace tools

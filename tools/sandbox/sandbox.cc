@@ -84,16 +84,25 @@ bool sandbox_is_wanted() {
 }
 
 bool Sandbox::lets_make(const std::string& path) const {
-  if (!files_are_locked) return true;
+  if (!files_are_locked()) return true;
   const std::string folder = fs::path(canonical(path)).parent_path();
   return std::ranges::any_of(writable, [&](const std::string& open) {
     return folder == open || folder.starts_with(open.ends_with('/') ? open : open + '/');
   });
 }
 
+std::string Sandbox::sentence() const {
+  if (!why_off.empty()) return "not locked in: " + why_off;
+  return fmt::format("locked in{}: {}, {}, {}", gaps.empty() ? "" : ", with gaps",
+                     no_new_privileges ? "no new privileges" : "new privileges possible",
+                     system_calls_are_locked ? "seccomp" : "no seccomp",
+                     files_are_locked() ? fmt::format("Landlock ABI {}", landlock_abi)
+                                        : std::string("no Landlock"));
+}
+
 Sandbox lock_in(const SandboxPlan& plan) {
   netstack::check(is_alone(), "a process locks itself in before it has threads");
-  Sandbox sandbox;
+  Sandbox sandbox{.why_off = {}};
   const auto tell = [&](const std::string& gap) {
     if (!gap.empty()) sandbox.gaps.push_back("the sandbox is incomplete: " + gap);
   };
@@ -102,10 +111,13 @@ Sandbox lock_in(const SandboxPlan& plan) {
   }
   drop_capabilities(plan.capabilities);
   give_up_new_privileges();
-  const std::string file_gap = lock_files(plan.files);
-  sandbox.files_are_locked = file_gap.empty();
-  tell(file_gap);
-  tell(lock_system_calls(plan));  // last: it refuses what the others need
+  sandbox.no_new_privileges = true;
+  const FileLock files = lock_files(plan.files);
+  sandbox.landlock_abi = files.abi;
+  tell(files.gap);
+  const std::string call_gap = lock_system_calls(plan);  // last: it refuses what the others need
+  sandbox.system_calls_are_locked = call_gap.empty();
+  tell(call_gap);
   return sandbox;
 }
 

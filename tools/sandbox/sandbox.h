@@ -29,20 +29,27 @@ struct SandboxPlan {
   std::vector<FileGrant> files;
 };
 
-// What stands after lock_in().
+// What stands after lock_in(); before, and when nobody calls it, nothing does.
 struct Sandbox {
-  bool files_are_locked = false;
-  std::vector<std::string> writable;  // directories, canonical; told for kMakeFiles
-  std::vector<std::string> gaps;      // a line for each wall that could not be built, and why
+  std::string why_off = "it has not locked itself in";  // empty: it has
+  bool no_new_privileges = false;                       // by its own doing
+  bool system_calls_are_locked = false;                 // seccomp
+  int landlock_abi = 0;                                 // the kernel's; 0: files are not locked
+  std::vector<std::string> writable = {};  // directories, canonical; told for kMakeFiles
+  std::vector<std::string> gaps = {};      // a line for each wall that could not be built, and why
 
+  bool files_are_locked() const { return landlock_abi > 0; }
   // May a file be made at `path`, as far as the sandbox is concerned?
   bool lets_make(const std::string& path) const;
+  // "locked in: no new privileges, seccomp, Landlock ABI 4"
+  std::string sentence() const;
 };
 
 constexpr const char* kSandboxVariable = "LANYARD_SANDBOX";
 
 // False when the environment has LANYARD_SANDBOX=off, for debugging.
 bool sandbox_is_wanted();
+constexpr const char* kSandboxIsUnwanted = "LANYARD_SANDBOX=off is set";  // as a why_off
 
 // Drops the capabilities, gives up new privileges for ever, and closes the file system and the
 // system calls to all that is not in the plan. Call it once, while there is only one thread:
