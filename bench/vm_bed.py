@@ -19,12 +19,13 @@ ORDER_MAX_S = 20    # beyond the time that the order itself takes
 GATEWAY = '10.0.2.2'
 ADDRESSES = ('10.0.2.15', '10.0.2.16')
 PORT = 5201         # iperf3's
-# Orders come on the console, where the kernel's own words do not go.
-OBEY = ('stty -F /dev/ttyS0 -echo; iperf3 -s -D; echo "@@ obeys"; '
+# Orders come on the console, on which the kernel is to be silent.
+OBEY = ('dmesg -n 1; cd /proc/sys/net/core; echo 8388608 | tee rmem_max >wmem_max; cd /; stty -F /dev/ttyS0 -echo; iperf3 -s -D; echo "@@ obeys"; '
         'while read -r order; do sh -c "$order" </dev/null; echo "@@ answer $?"; done </dev/ttyS0')
 # What is counted where datagrams may get lost inside a guest.
 COUNTERS = ('grep -e ^Udp: -e ^Tcp: /proc/net/snmp; cd /sys/class/net/eth0/statistics; '
             'for name in rx_packets tx_packets; do echo $name $(cat $name); done')
+OBEYS = re.compile(r'^@@ obeys', re.MULTILINE)
 ANSWER = re.compile(r'^@@ answer (\d+)\r?$', re.MULTILINE)
 
 
@@ -43,7 +44,7 @@ class Guest(Child):
         raise_priority(self.process.pid)
 
     def booted(self):
-        return '@@ obeys' in self.said()
+        return OBEYS.search(self.said())
 
     def ask(self, order, limit_s=0):
         """Gives an order; returns what the guest printed."""
@@ -59,9 +60,12 @@ class Guest(Child):
         return said[:answer.start()]
 
     def iperf3(self, address, seconds, *options):
-        """What iperf3 reports, as a client of that address."""
+        """The receiver's sum that iperf3 reports, as a client of that address."""
         said = self.ask(f'iperf3 -J -i 0 -c {address} -t {seconds} {" ".join(options)}', seconds)
-        return json.loads(said)
+        try:
+            return json.loads(said)['end']['sum_received' if '-u' not in options else 'sum']
+        except (ValueError, KeyError):
+            raise Failure(f'{self.name}: iperf3 said "{said.strip()}"') from None
 
     def counters(self):
         """{name: count} of datagrams and frames, as the guest's kernel counts them."""
