@@ -129,8 +129,8 @@ class Network:
         self.switch.wait_for((lan / 'ctl').exists, f'{lan}/ctl')
         return lan
 
-    def joined_by_run(self, transport):
-        lan = self.start_switch('switch', self.options.ours)
+    def joined_by_run(self, command, transport=()):
+        lan = self.start_switch('switch', command)
         start = [self.options.lanyard, 'run', '--lan', lan, *transport]
         return [[*start, '--mac', self.mac(at), '--'] for at in range(2)], [[], []]
 
@@ -142,10 +142,13 @@ class Network:
 
     def start_ours(self):
         """As `lanyard run` chooses; the LAN has the gateway too."""
-        return self.joined_by_run([])
+        return self.joined_by_run(self.options.ours)
+
+    def start_other(self):
+        return self.joined_by_run(self.options.other)
 
     def start_ours_vde(self):
-        return self.joined_by_run(['--transport', 'vde'])
+        return self.joined_by_run(self.options.ours, ['--transport', 'vde'])
 
     def start_vde(self):
         lan = self.start_switch('vde_switch', self.options.vde_switch)
