@@ -39,6 +39,7 @@ NameService::NameService(Loop& loop, const GatewayConfig& config, const Mac& mac
       network_(config.network),
       leasing_(config.dhcp),
       ipv6_(config.ipv6),
+      restricted_(config.policy.restricted),
       names_((config.check_names(), config.names)),
       mac_(mac),
       mac6_(mac6),
@@ -140,7 +141,7 @@ void NameService::take_dhcpv6(const GuestPacket& packet, std::span<const uint8_t
   reply.transaction = request->transaction;
   reply.client_id = request->client_id;
   reply.server_id = duid_;
-  reply.dns = GatewayNetwork::nameserver6();
+  if (!restricted_) reply.dns = GatewayNetwork::nameserver6();
   reply.search = search_;
   reply.refresh_seconds = kRefreshSeconds;
   const std::vector<uint8_t> message = make_dhcpv6(reply);
@@ -257,10 +258,14 @@ std::span<const uint8_t> NameService::reword(std::span<const uint8_t> frame) {
 }
 
 // libslirp names itself as nameserver only where the host has one with an IPv6 address, and knows
-// neither search domains nor another MTU. Leaves the new message in reworded_.
+// neither search domains nor another MTU. Restricted, guests are told of no way out, as by DHCP: no
+// default router and no nameserver; the prefix stays, so that they have addresses for each other.
+// Where the host alone has no way out they are told of one: a guest that comes here is told why.
+// Leaves the new message in reworded_.
 bool NameService::reword_advertisement(std::span<const uint8_t> message) {
   RouterAnnouncement announcement;
-  announcement.dns = GatewayNetwork::nameserver6();
+  announcement.default_router = !restricted_;
+  if (!restricted_) announcement.dns = GatewayNetwork::nameserver6();
   announcement.search = search_;
   announcement.lifetime_seconds = kRefreshSeconds;
   if (names_.mtu >= kIpv6LinkMtuMin) announcement.mtu = names_.mtu;

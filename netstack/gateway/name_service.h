@@ -96,6 +96,7 @@ class NameService {
   GatewayNetwork network_;
   bool leasing_;
   bool ipv6_;
+  bool restricted_;
   NamesConfig names_;
   Mac mac_;
   Mac mac6_;

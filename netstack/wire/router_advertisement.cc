@@ -9,6 +9,7 @@ namespace {
 
 constexpr size_t kUnitBytes = 8;  // of an option's length, RFC 4861 §4.6
 constexpr size_t kListHeadBytes = 8;
+constexpr size_t kRouterLifetimeAt = 6;
 
 enum Option : uint8_t { kMtu = 5, kDnsServers = 25, kSearchList = 31 };
 
@@ -40,6 +41,7 @@ std::optional<std::vector<uint8_t>> announce(std::span<const uint8_t> message,
   const auto head = message.first(kRouterAdvertisementHeadBytes);
   std::vector<uint8_t> out(head.begin(), head.end());
   write_u16(&out[2], 0);
+  if (!announcement.default_router) write_u16(&out[kRouterLifetimeAt], 0);
   std::span<const uint8_t> options = message.subspan(head.size());
   while (!options.empty()) {
     if (options.size() < kUnitBytes) return std::nullopt;

@@ -17,10 +17,11 @@ struct RouterAnnouncement {
   std::optional<IpAddress> dns;     // RDNSS
   std::span<const uint8_t> search;  // DNSSL: names as in DNS; empty: none
   std::optional<uint32_t> mtu;      // nothing: the link's own
-  uint32_t lifetime_seconds = 0;    // of both lists
+  bool default_router = true;     // false: Router Lifetime 0, a router to nowhere (RFC 4861 §4.2)
+  uint32_t lifetime_seconds = 0;  // of both lists
 };
 
-// Puts an announcement in the place of whatever a router advertisement says of these three.
+// Puts an announcement in the place of whatever a router advertisement says of these.
 // `message` begins at the ICMPv6 type; so does the result, with a checksum of zero for the caller
 // to fill. Nothing: not a router advertisement, cut short, or an option of length 0 or past the
 // end.

@@ -4,6 +4,9 @@
 
 #include "netstack/gateway/gateway.h"
 #include "netstack/wire/dhcp.h"
+#include "netstack/wire/icmp.h"
+#include "netstack/wire/ipv6.h"
+#include "netstack/wire/pseudo_header.h"
 #include "tests/packets/packets.h"
 #include "tests/unit/port_fixture.h"
 #include "tests/unit/private_network.h"
@@ -112,6 +115,49 @@ TEST_CASE("without IPv6 there is no router to be found") {
   CHECK(answers(config, solicitation).size() == 1);
   config.ipv6 = false;
   CHECK(answers(config, solicitation).empty());
+}
+
+TEST_CASE("a restricted LAN has IPv6 addresses, and no router or nameserver by them") {
+  // RFC 4861 §4.1, §4.2
+  Bytes solicitation(kEthernetHeadBytes + kIpv6HeadBytes + 8);
+  packets::mac("33:33:00:00:00:02").write(solicitation.data());
+  packets::mac(kGuest).write(&solicitation[6]);
+  write_u16(&solicitation[12], kEthertypeIpv6);
+  const Ipv6 head{.payload_bytes = 8,
+                  .next_header = kProtocolIcmpv6,
+                  .hop_limit = 255,
+                  .source = packets::ip("fe80::15"),
+                  .destination = packets::ip("ff02::2")};
+  write_ipv6(head, &solicitation[kEthernetHeadBytes]);
+  const auto message = std::span(solicitation).subspan(kEthernetHeadBytes + kIpv6HeadBytes);
+  message[0] = kIcmpv6RouterSolicitation;
+  write_u16(&message[2],
+            transport_checksum(head.source, head.destination, kProtocolIcmpv6, message));
+  const auto advertised = [&](bool restricted) {
+    GatewayConfig config;
+    config.policy.restricted = restricted;
+    const auto frames = answers(config, solicitation);
+    REQUIRE(frames.size() == 1);
+    const auto parsed = packets::parse_frame(frames[0]);
+    CHECK(parsed.transport_checksum_valid);
+    return Bytes(frames[0].begin() + kEthernetHeadBytes + kIpv6HeadBytes, frames[0].end());
+  };
+  const auto option = [](const Bytes& advertisement, uint8_t code) {
+    for (size_t at = 16; at < advertisement.size(); at += advertisement[at + 1] * size_t{8}) {
+      if (advertisement[at] == code) return at;
+    }
+    return size_t{0};
+  };
+  constexpr uint8_t kPrefix = 3;
+  constexpr uint8_t kDnsServers = 25;
+  const Bytes open = advertised(false);
+  CHECK(read_u16(&open[6]) > 0);
+  CHECK(option(open, kDnsServers) != 0);
+  const Bytes restricted = advertised(true);
+  CHECK(read_u16(&restricted[6]) == 0);
+  CHECK(option(restricted, kDnsServers) == 0);
+  REQUIRE(option(restricted, kPrefix) != 0);
+  CHECK(restricted[option(restricted, kPrefix) + 3] == 0xc0);  // on the link, for addresses
 }
 
 TEST_CASE("host numbers that cannot be") {

@@ -94,6 +94,11 @@ TEST_CASE("an announcement takes the place of what an advertisement said before"
   CHECK(announce(*once, announcement) == *once);
   announcement = {};
   CHECK(announce(*once, announcement) == advertisement());
+  Bytes lasting = advertisement();
+  lasting[6] = 7;  // a router's lifetime is kept, or ended
+  CHECK(announce(lasting, announcement) == lasting);
+  announcement.default_router = false;
+  CHECK(announce(lasting, announcement) == advertisement());
 
   Bytes bad = advertisement();
   bad[17] = 0;  // an option of length 0
