@@ -18,11 +18,16 @@ namespace {
 
 constexpr size_t kMessageBytesMax = 65'535;
 
+// From the kernel, so many at a time. Each is used once.
 uint16_t random_id() {
-  uint16_t id = 0;
-  // Fewer bytes cannot come: requests of up to 256 are whole once the kernel has its seed.
-  check(::getrandom(&id, sizeof id, 0) == sizeof id, "the kernel has random numbers");
-  return id;
+  thread_local std::array<uint16_t, 128> ids;
+  thread_local size_t left = 0;
+  if (left == 0) {
+    // Fewer bytes cannot come: requests of up to 256 are whole once the kernel has its seed.
+    check(::getrandom(ids.data(), sizeof ids, 0) == sizeof ids, "the kernel has random numbers");
+    left = ids.size();
+  }
+  return ids[--left];
 }
 
 std::vector<uint8_t>& scratch() {

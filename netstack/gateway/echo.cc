@@ -137,7 +137,8 @@ EchoProxy::Session* EchoProxy::session_for(const EchoRequest& request) {
     const auto fresh = std::prev(sessions_.end());
     fresh->key = key;
     fresh->socket = std::move(socket);
-    loop_.watch(fresh->socket.get(), EPOLLIN, [this, fresh](uint32_t) { on_ready(*fresh); });
+    loop_.watch(fresh->socket.get(), EPOLLIN,
+                [this, fresh](uint32_t events) { on_ready(*fresh, events); });
     found = by_key_.emplace(key, fresh).first;
   }
   const Sessions::iterator session = found->second;
@@ -178,13 +179,14 @@ int EchoProxy::send(Session& session, const EchoRequest& request) {
   return ::sendmsg(session.socket.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? errno : 0;
 }
 
-void EchoProxy::on_ready(Session& session) {
-  read_errors(session);
+void EchoProxy::on_ready(Session& session, uint32_t epoll_events) {
+  if ((epoll_events & EPOLLERR) != 0) read_errors(session);
   read_replies(session);
 }
 
+// Until nothing is waited for: to ask the kernel once more would say what is known.
 void EchoProxy::read_replies(Session& session) {
-  for (int i = 0; i < kRepliesPerTick; ++i) {
+  for (int i = 0; i < kRepliesPerTick && (i == 0 || !session.waiting.empty()); ++i) {
     Datagram datagram;
     if (!datagram.receive(session.socket.get(), 0)) return;
     const std::span<const uint8_t> message = datagram.bytes();
@@ -236,18 +238,10 @@ bool EchoProxy::read_error(Session& session) {
                    .guest = session.key.guest,
                    .destination = destination,
                    .quoted = asked->quoted,
-                   .icmp = std::nullopt,
+                   .icmp = read_path_error(*error, session.key.v6),
                    .errno_value = static_cast<int>(error->ee_errno),
                    .syscall = "sendto"};
-  if (error->ee_origin == SO_EE_ORIGIN_ICMP || error->ee_origin == SO_EE_ORIGIN_ICMP6) {
-    if (!is_for_the_sender(session.key.v6, error->ee_type)) return true;
-    sockaddr_storage offender{};
-    const void* at = SO_EE_OFFENDER(error);
-    std::memcpy(&offender, at, session.key.v6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in));
-    report.icmp = PathError{{error->ee_type, error->ee_code, error->ee_info},
-                            from_sockaddr(offender),
-                            static_cast<int>(error->ee_errno)};
-  }
+  if (report.icmp && !is_for_the_sender(session.key.v6, report.icmp->words.type)) return true;
   handler_.on_error(report);
   session.waiting.erase(asked);
   return true;

@@ -117,7 +117,7 @@ class EchoProxy {
   Session* session_for(const EchoRequest& request);  // null: the host refused, errno says why
   int send(Session& session, const EchoRequest& request);
   void refuse(const EchoRequest& request, int errno_value, std::string_view syscall);
-  void on_ready(Session& session);
+  void on_ready(Session& session, uint32_t epoll_events);
   void read_replies(Session& session);
   void read_errors(Session& session);
   bool read_error(Session& session);

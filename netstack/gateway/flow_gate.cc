@@ -25,61 +25,11 @@
 #include "netstack/base/bytes.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/wire/dns.h"
-#include "netstack/wire/ipv4.h"
-#include "netstack/wire/ipv6.h"
-#include "netstack/wire/pseudo_header.h"
 #include "netstack/wire/tcp.h"
 
 namespace netstack {
 
 namespace {
-
-constexpr uint8_t kTtl = 64;
-
-struct Segment {
-  IpAddress source;
-  IpAddress destination;
-  uint16_t source_port;
-  uint16_t destination_port;
-  uint32_t seq;
-  uint32_t ack = 0;
-  uint8_t flags = kTcpRst;
-};
-
-// A whole IP packet with a segment without data.
-std::vector<uint8_t> make_segment(const Segment& wanted) {
-  Tcp tcp;
-  tcp.source_port = wanted.source_port;
-  tcp.destination_port = wanted.destination_port;
-  tcp.seq = wanted.seq;
-  tcp.ack = wanted.ack;
-  tcp.flags = wanted.flags;
-  std::vector<uint8_t> segment(kTcpHeadBytes);
-  write_tcp(tcp, segment.data());
-  tcp.checksum = transport_checksum(wanted.source, wanted.destination, kProtocolTcp, segment);
-  std::vector<uint8_t> packet(wanted.source.v6 ? kIpv6HeadBytes : kIpv4HeadBytes);
-  if (wanted.source.v6) {
-    Ipv6 ip;
-    ip.payload_bytes = kTcpHeadBytes;
-    ip.next_header = kProtocolTcp;
-    ip.hop_limit = kTtl;
-    ip.source = wanted.source;
-    ip.destination = wanted.destination;
-    write_ipv6(ip, packet.data());
-  } else {
-    Ipv4 ip;
-    ip.protocol = kProtocolTcp;
-    ip.ttl = kTtl;
-    ip.source = wanted.source;
-    ip.destination = wanted.destination;
-    ip.total_bytes = static_cast<uint16_t>(kIpv4HeadBytes + kTcpHeadBytes);
-    write_ipv4(ip, packet.data());
-  }
-  const size_t at = packet.size();
-  packet.resize(at + kTcpHeadBytes);
-  write_tcp(tcp, packet.data() + at);
-  return packet;
-}
 
 std::string rule_for(const Target& target, const std::string& name) {
   const std::string place = !name.empty()       ? name
@@ -180,11 +130,11 @@ bool Gateway::deny_flow(const GuestPacket& packet, const FlowPacket& seen,
     if ((seen.tcp_flags & kTcpRst) != 0) return false;
     const Flow* flow = flows_.find(seen.key);
     if (flow != nullptr) reset_engine(seen.key, packet.path.guest, seen.tcp_next);
-    stage_packet(packet.path, make_segment({.source = seen.key.peer,
-                                            .destination = seen.key.guest,
-                                            .source_port = seen.key.peer_port,
-                                            .destination_port = seen.key.guest_port,
-                                            .seq = seen.tcp_ack}));
+    stage_packet(packet.path, make_tcp_packet(seen.key.peer, seen.key.guest,
+                                              {.source_port = seen.key.peer_port,
+                                               .destination_port = seen.key.guest_port,
+                                               .seq = seen.tcp_ack,
+                                               .flags = kTcpRst}));
     return false;
   }
   flows_.deny(opening, seen, cause_of(verdict), verdict.by());
@@ -275,23 +225,22 @@ void Gateway::end_denied(Flow& flow, const Policy::Verdict& verdict) {
                 tcp ? "Connection reset by peer" : "");
   if (!tcp) return;  // its next packet gets the ICMP error
   stage_packet({.guest = mac, .gateway = engine_mac(own_address(key.guest.v6))},
-               make_segment({.source = key.peer,
-                             .destination = key.guest,
-                             .source_port = key.peer_port,
-                             .destination_port = key.guest_port,
-                             .seq = next_in,
-                             .ack = next_out,
-                             .flags = kTcpRst | kTcpAck}));
+               make_tcp_packet(key.peer, key.guest,
+                               {.source_port = key.peer_port,
+                                .destination_port = key.guest_port,
+                                .seq = next_in,
+                                .ack = next_out,
+                                .flags = kTcpRst | kTcpAck}));
   reset_engine(key, mac, next_out);
 }
 
 // Ends the engine's side of a TCP flow, in the guest's name.
 void Gateway::reset_engine(const FlowKey& key, const Mac& mac, uint32_t seq) {
-  const std::vector<uint8_t> packet = make_segment({.source = key.guest,
-                                                    .destination = key.peer,
-                                                    .source_port = key.guest_port,
-                                                    .destination_port = key.peer_port,
-                                                    .seq = seq});
+  const std::vector<uint8_t> packet = make_tcp_packet(key.guest, key.peer,
+                                                      {.source_port = key.guest_port,
+                                                       .destination_port = key.peer_port,
+                                                       .seq = seq,
+                                                       .flags = kTcpRst});
   std::vector<uint8_t> frame(kEthernetHeadBytes);
   engine_mac(own_address(key.guest.v6)).write(frame.data());
   mac.write(frame.data() + 6);

@@ -8,7 +8,6 @@
 #include <cstring>
 
 namespace netstack {
-namespace {
 
 std::optional<PathError> read_path_error(const sock_extended_err& error, bool v6) {
   if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6) {
@@ -20,8 +19,6 @@ std::optional<PathError> read_path_error(const sock_extended_err& error, bool v6
                    from_sockaddr(offender),
                    static_cast<int>(error.ee_errno)};
 }
-
-}  // namespace
 
 std::optional<PathError> take_path_error(int fd, bool v6) {
   alignas(cmsghdr) std::array<char, 512> control{};

@@ -9,7 +9,6 @@
 
 #include "netstack/gateway/probe.h"
 
-#include <linux/errqueue.h>
 #include <net/if.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
@@ -83,44 +82,14 @@ Fd open_ping_socket(bool v6) {
   return socket;
 }
 
-std::optional<IpAddress> offender_of(const sock_extended_err& error) {
-  sockaddr_storage address{};
-  const sockaddr* offender = SO_EE_OFFENDER(&error);
-  if (offender->sa_family != AF_INET && offender->sa_family != AF_INET6) return std::nullopt;
-  const size_t size = offender->sa_family == AF_INET6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
-  std::memcpy(&address, offender, size);
-  return from_sockaddr(address);
-}
-
-// Takes one error off the queue. False: there is none.
-bool read_error(int fd, EchoProbe& probe) {
-  alignas(cmsghdr) std::array<char, 512> control{};
-  std::array<uint8_t, 128> quoted{};
-  iovec part{quoted.data(), quoted.size()};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  if (::recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return false;
-  for (cmsghdr* at = CMSG_FIRSTHDR(&message); at != nullptr; at = CMSG_NXTHDR(&message, at)) {
-    const bool v4 = at->cmsg_level == SOL_IP && at->cmsg_type == IP_RECVERR;
-    const bool v6 = at->cmsg_level == SOL_IPV6 && at->cmsg_type == IPV6_RECVERR;
-    if (!v4 && !v6) continue;
-    const auto& error = *reinterpret_cast<const sock_extended_err*>(CMSG_DATA(at));
-    probe.errno_value = static_cast<int>(error.ee_errno);
-    if (error.ee_origin != SO_EE_ORIGIN_ICMP && error.ee_origin != SO_EE_ORIGIN_ICMP6) {
-      probe.outcome = ProbeOutcome::kRefused;
-      probe.syscall = "sendto";
-      return true;
-    }
-    probe.outcome = ProbeOutcome::kIcmpError;
-    probe.error = {{error.ee_type, error.ee_code, error.ee_info},
-                   offender_of(error).value_or(IpAddress{}),
-                   probe.errno_value};
-    return true;
-  }
-  return false;
+// Takes one ICMP error off the queue. False: there is none.
+bool read_error(int fd, bool v6, EchoProbe& probe) {
+  const auto error = take_path_error(fd, v6);
+  if (!error) return false;
+  probe.outcome = ProbeOutcome::kIcmpError;
+  probe.errno_value = error->errno_value;
+  probe.error = *error;
+  return true;
 }
 
 // Takes one message off the socket. True: the reply from `address` to our request.
@@ -163,8 +132,9 @@ EchoProbe probe_echo(const IpAddress& address, uint64_t timeout_ns, Clock& clock
                reinterpret_cast<const sockaddr*>(&to), to_size) < 0) {
     const int errno_value = errno;
     EchoProbe rejected;  // a firewall that rejects leaves its ICMP error besides
-    return read_error(socket.get(), rejected) ? rejected
-                                              : refused<EchoProbe>("sendto", errno_value);
+    return read_error(socket.get(), address.v6, rejected)
+               ? rejected
+               : refused<EchoProbe>("sendto", errno_value);
   }
   EchoProbe probe;
   while (deadline.wait(socket.get())) {
@@ -172,7 +142,7 @@ EchoProbe probe_echo(const IpAddress& address, uint64_t timeout_ns, Clock& clock
       probe.outcome = ProbeOutcome::kAnswered;
       break;
     }
-    if (read_error(socket.get(), probe)) break;
+    if (read_error(socket.get(), address.v6, probe)) break;
   }
   probe.took_ns = deadline.spent_ns();
   return probe;
