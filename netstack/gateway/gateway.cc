@@ -335,7 +335,10 @@ void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
       frame.first(kEthernetHeadBytes + packet.ip.size());  // it takes padding for data
   if ((tcp->flags & kTcpRst) != 0) return engine_.input_reset(exact, tcp->source_port);
   if ((tcp->flags & (kTcpSyn | kTcpAck)) != kTcpSyn) {
+    in_engine_ = {packet.source, packet.destination, tcp->source_port, tcp->destination_port,
+                  Protocol::kTcp};
     engine_.input(exact);
+    in_engine_.reset();
     return;
   }
   const bool stays = is_ours(packet.destination);
@@ -465,7 +468,7 @@ void Gateway::on_engine_frame(std::span<const uint8_t> frame, int send_errno) {
   forwards_.observe(frame);
   frame = guest_forwards_.reword(names_.reword(frame));
   if (connects_.count() != 0 && rework_reset(frame)) return;
-  if (rework_error(frame, send_errno)) return;
+  if (rework_loss(frame, send_errno) || rework_error(frame, send_errno)) return;
   if (large_.wants_fragments(frame)) return stage_fragments(frame);
   stage(frame);
 }

@@ -139,6 +139,8 @@ class Gateway final : public Port {
   bool rework_error(std::span<const uint8_t> frame, int send_errno);
   void pass_on(const RelayedError& relayed);
   bool rework_reset(std::span<const uint8_t> frame);
+  bool rework_loss(std::span<const uint8_t> frame, int engine_errno);
+  std::string tell_loss(const FlowKey& key, int errno_value);
   std::optional<Reason> explain_connect(const Target& target, ConnectWatch::Outcome outcome);
   void stage_packet(const ReturnPath& path, std::span<const uint8_t> packet,
                     std::string_view note = {});
@@ -178,8 +180,9 @@ class Gateway final : public Port {
   SequenceGuard sequences_;
   EchoProxy echo_;
   ConnectWatch connects_;
-  bool sending_udp_ = false;  // a guest's datagram is in the engine
-  int send_errno_ = 0;        // with which the host refused it
+  std::optional<FlowKey> in_engine_;  // whose segment is in the engine
+  bool sending_udp_ = false;          // a guest's datagram is in the engine
+  int send_errno_ = 0;                // with which the host refused it
   NameService names_;
   GuestBook guests_;
   std::vector<uint8_t> staged_bytes_;

@@ -285,6 +285,19 @@ Reason judge_timeout(const HostFacts& facts, const Target& target, uint64_t wait
   return no_answer(facts, to_string(target), waited_ns, ETIMEDOUT);
 }
 
+Reason judge_loss(const HostFacts& facts, const Target& target, int errno_value) {
+  if (errno_value != ETIMEDOUT) return explain(facts, target, errno_value, "recv");
+  if (auto route = judge_route(facts)) return std::move(*route);
+  if (facts.route.neighbour == Neighbour::kDead) return silent_next_hop(facts, ETIMEDOUT);
+  return {
+      Cause::kNoAnswer, ETIMEDOUT,
+      fmt::format("the connection to {} was open, and nothing that left {} has been acknowledged "
+                  "until the host gave it up (ETIMEDOUT)",
+                  to_string(target), way_out(facts.route)),
+      "see whether that machine is still up; if only large transfers end so, a router drops big "
+      "packets in silence: \"sysctl -w net.ipv4.tcp_mtu_probing=1\", as root"};
+}
+
 std::optional<Reason> judge_nameserver_route(const HostFacts& facts, const Nameserver& server) {
   auto reason = judge_route(facts);
   if (!reason) return std::nullopt;

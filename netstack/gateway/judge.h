@@ -41,6 +41,9 @@ Reason judge_icmp_error(const HostFacts& facts, const Target& target, const Path
 // A connection to `target` was tried for so long without an answer.
 Reason judge_timeout(const HostFacts& facts, const Target& target, uint64_t waited_ns);
 
+// A connection to `target` that was open has been given up by the host with `errno_value`.
+Reason judge_loss(const HostFacts& facts, const Target& target, int errno_value);
+
 // What TCP sent to `target` has not left this host. Nothing: the next hop may be the reason.
 std::optional<Reason> judge_held_back(const HostFacts& facts, const Target& target);
 

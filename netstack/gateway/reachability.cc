@@ -85,6 +85,10 @@ Reason Reachability::explain_timeout(const Target& target, uint64_t waited_ns) {
   return judge_timeout(impl_->facts(target.address), target, waited_ns);
 }
 
+Reason Reachability::explain_loss(const Target& target, int errno_value) {
+  return judge_loss(impl_->facts(target.address), target, errno_value);
+}
+
 std::optional<Reason> Reachability::explain_held_back(const Target& target) {
   return judge_held_back(impl_->facts(target.address), target);
 }

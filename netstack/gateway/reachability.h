@@ -44,6 +44,9 @@ class Reachability {
   // A connection to `target` was tried for so long without an answer.
   Reason explain_timeout(const Target& target, uint64_t waited_ns);
 
+  // Why the kernel gave up a connection to `target` that was open.
+  Reason explain_loss(const Target& target, int errno_value);
+
   // Why the kernel's own retransmissions to `target` do not leave. Nothing: it is no firewall.
   std::optional<Reason> explain_held_back(const Target& target);
 

@@ -4,6 +4,8 @@
 //  it.
 //  - A failed connect becomes a RST whatever errno was: unless the far end refused, an ICMP error
 //    with the reason replaces it.
+//  - A connection that the host has lost (ETIMEDOUT, say) becomes a FIN, as if all had been said: a
+//    RST replaces it, and a line says why. Nothing is sent but what libslirp would have sent.
 //  - Errors relayed from the host's sockets carry whatever address the host knew the sender by,
 //    127.0.0.1 for instance, which a guest discards as a martian: an address it knows replaces it.
 //    A router's own address stays: traceroute shows it.
@@ -21,8 +23,6 @@
 #include "netstack/gateway/judge.h"
 #include "netstack/gateway/own_address.h"
 #include "netstack/wire/icmp.h"
-#include "netstack/wire/ipv4.h"
-#include "netstack/wire/ipv6.h"
 #include "netstack/wire/tcp.h"
 #include "netstack/wire/udp.h"
 
@@ -44,6 +44,18 @@ bool may_be_older(int errno_value) {
   return errno_value == ECONNREFUSED || errno_value == EHOSTUNREACH || errno_value == ENETUNREACH ||
          errno_value == EMSGSIZE || errno_value == EPROTO || errno_value == ENOPROTOOPT ||
          errno_value == EOPNOTSUPP || errno_value == EACCES;
+}
+
+// The other end has ended it: a RST tells that right.
+bool is_reset(int errno_value) {
+  return errno_value == ECONNRESET || errno_value == EPIPE || errno_value == ECONNABORTED;
+}
+
+// With which the host's kernel gives up a connection that was open.
+bool is_loss(int errno_value) {
+  return errno_value == ETIMEDOUT || errno_value == EHOSTUNREACH || errno_value == ENETUNREACH ||
+         errno_value == ENETDOWN || errno_value == EPROTO || errno_value == ENOPROTOOPT ||
+         errno_value == EACCES || is_reset(errno_value);
 }
 
 // With which a host refuses to open a socket: it lacks something, or forbids it.
@@ -188,35 +200,53 @@ bool Gateway::rework_reset(std::span<const uint8_t> frame) {
   // Quote the SYN: it is gone, but the RST acknowledges it and so holds all that names the flow.
   const IpAddress& guest = packet->destination;
   const IpAddress& server = packet->source;
-  std::vector<uint8_t> syn(guest.v6 ? kIpv6HeadBytes : kIpv4HeadBytes);
-  if (guest.v6) {
-    Ipv6 ip;
-    ip.payload_bytes = kTcpHeadBytes;
-    ip.next_header = kProtocolTcp;
-    ip.source = guest;
-    ip.destination = server;
-    write_ipv6(ip, syn.data());
-  } else {
-    Ipv4 ip;
-    ip.protocol = kProtocolTcp;
-    ip.source = guest;
-    ip.destination = server;
-    ip.total_bytes = static_cast<uint16_t>(kIpv4HeadBytes + kTcpHeadBytes);
-    write_ipv4(ip, syn.data());
-  }
-  Tcp tcp;
-  tcp.source_port = reset->destination_port;
-  tcp.destination_port = reset->source_port;
-  tcp.seq = reset->ack - 1;
-  tcp.flags = kTcpSyn;
-  const size_t at = syn.size();
-  syn.resize(at + kTcpHeadBytes);
-  write_tcp(tcp, syn.data() + at);
+  const std::vector<uint8_t> syn = make_tcp_packet(guest, server,
+                                                   {.source_port = reset->destination_port,
+                                                    .destination_port = reset->source_port,
+                                                    .seq = reset->ack - 1,
+                                                    .flags = kTcpSyn});
 
   const bool remote = outcome->icmp && reason->said;
   tell(packet->path, remote ? routable_sender(outcome->icmp->offender) : own_address(guest.v6),
        guest, target, *reason, syn);
   return true;
+}
+
+// A FIN or RST by which the engine ends a connection that the host has lost. True: replaced. The
+// engine gets a RST as well, since it waits for the end of a FIN now.
+bool Gateway::rework_loss(std::span<const uint8_t> frame, int engine_errno) {
+  if (!is_loss(engine_errno)) return false;
+  const auto packet = parse_towards_guest(frame);
+  if (!packet || packet->protocol != kProtocolTcp) return false;
+  const auto last = parse_tcp(packet->transport);
+  if (!last || (last->flags & kTcpSyn) != 0 || (last->flags & (kTcpFin | kTcpRst)) == 0) {
+    return false;
+  }
+  const FlowKey key{packet->destination, packet->source, last->destination_port, last->source_port,
+                    Protocol::kTcp};
+  if (in_engine_ && *in_engine_ != key) return false;  // the errno is not of this connection
+  const std::string note = tell_loss(key, engine_errno);
+  stage_packet(packet->path,
+               make_tcp_packet(packet->source, packet->destination,
+                               {.source_port = last->source_port,
+                                .destination_port = last->destination_port,
+                                .seq = last->seq,
+                                .ack = last->ack,
+                                .flags = kTcpRst | kTcpAck}),
+               note);
+  if ((last->flags & kTcpFin) != 0) reset_engine(key, packet->path.guest, last->ack);
+  return true;
+}
+
+// The note for the guest's RST. Of a forward's client nothing is told: it is not the guest's way
+// out that failed.
+std::string Gateway::tell_loss(const FlowKey& key, int errno_value) {
+  Flow* flow = flows_.find(key);
+  if (is_reset(errno_value) || flow == nullptr || !flow->live() || flow->inward) return {};
+  const Reason reason = reachability_.explain_loss(on_host(key.target()), errno_value);
+  flows_.end(*flow, errno_value == ETIMEDOUT ? FlowState::kTimedOut : FlowState::kUnreachable,
+             reason.cause);
+  return reasons_.tell(key.guest, key.target(), reason, "Connection reset by peer");
 }
 
 }  // namespace netstack

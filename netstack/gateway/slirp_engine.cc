@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <glib.h>
 #include <libslirp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -36,6 +37,19 @@ in6_addr to_in6_addr(const IpAddress& address) {
   return out;
 }
 
+// Why the host has lost a TCP connection; 0: it is none, or has not. The errors of UDP sockets
+// come with ICMP messages that libslirp passes on, and are left to it.
+int take_loss(int fd) {
+  int protocol = 0;
+  socklen_t bytes = sizeof protocol;
+  ::getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &bytes);
+  if (protocol != IPPROTO_TCP) return 0;
+  int errno_value = 0;
+  bytes = sizeof errno_value;
+  ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &errno_value, &bytes);
+  return errno_value;
+}
+
 // libslirp reports through glib. Guests can cause such messages at will, so each distinct text is
 // passed on once, and only so many of them.
 void log_from_glib(const char*, GLogLevelFlags, const char* message, void* opaque) {
@@ -58,8 +72,8 @@ struct SlirpEngine::Callbacks {
   static SlirpEngine& engine(void* opaque) { return *static_cast<SlirpEngine*>(opaque); }
 
   static ssize_t send_packet(const void* data, size_t size, void* opaque) {
-    const int send_errno = errno;
     SlirpEngine& self = engine(opaque);
+    const int send_errno = self.lost_errno_ != 0 ? self.lost_errno_ : errno;
     if (self.hearing_ && self.voice_ == Voice::kSilent) return static_cast<ssize_t>(size);
     ++self.moves_;
     ++self.frame_count_;
@@ -200,7 +214,7 @@ void SlirpEngine::serve_only(int fd, uint32_t epoll_events) {
   check(ready_.empty(), "no poll is under way");
   descriptors_[fd].ready = epoll_events;
   ready_.push_back(fd);
-  slirp_pollfds_poll(slirp_, 0, Callbacks::get_revents, this);
+  poll_slirp(true);
   ready_.clear();
   descriptors_[fd].ready = 0;
   on_activity_();
@@ -227,11 +241,17 @@ void SlirpEngine::hear(std::span<const uint8_t> frame) {
   if (moves_ != moves_before) on_activity_();
 }
 
+void SlirpEngine::poll_slirp(bool with_sockets) {
+  errno = 0;
+  slirp_pollfds_poll(slirp_, with_sockets ? 0 : 1, Callbacks::get_revents, this);
+  lost_errno_ = 0;
+}
+
 void SlirpEngine::poll(bool with_sockets) {
   const uint64_t moves_before = moves_;
   if (with_sockets) collect_ready();
   const bool woken_by_sockets = !ready_.empty();
-  slirp_pollfds_poll(slirp_, with_sockets ? 0 : 1, Callbacks::get_revents, this);
+  poll_slirp(with_sockets);
   clock_.polled_ms = clock_.now_ms();
   for (const int fd : ready_) {
     const auto slot = descriptors_.find(fd);
@@ -287,6 +307,8 @@ int SlirpEngine::add_poll(int fd, int slirp_events) {
 
 int SlirpEngine::ready_events(int index) {
   const Poll& poll = polls_[static_cast<size_t>(index)];
+  lost_errno_ = 0;
+  errno = 0;  // what the socket before this one left is not this one's
   if (ready_.empty()) return 0;
   const auto slot = descriptors_.find(poll.fd);
   const uint32_t ready = slot == descriptors_.end() ? 0 : slot->second.ready;
@@ -298,6 +320,12 @@ int SlirpEngine::ready_events(int index) {
     return SLIRP_POLL_OUT;
   }
   if (poll.connecting) connects_.connected(poll.fd);
+  // Taken from the socket, which libslirp then finds closed.
+  if ((ready & EPOLLERR) != 0 && slot->second.lost_errno == 0) {
+    slot->second.lost_errno = take_loss(poll.fd);
+  }
+  lost_errno_ = slot->second.lost_errno;
+  errno = 0;
   return ((ready & EPOLLIN) != 0 ? SLIRP_POLL_IN : 0) |
          ((ready & EPOLLOUT) != 0 ? SLIRP_POLL_OUT : 0) |
          ((ready & EPOLLERR) != 0 ? SLIRP_POLL_ERR : 0) |

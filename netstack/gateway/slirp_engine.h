@@ -59,7 +59,8 @@ class SlirpEngine {
   static constexpr uint64_t kPause_ns = 20 * kMillisecond_ns;
 
   // A frame for a guest, valid during the call. `send_errno` is errno as the engine left it when
-  // it made this frame: why a call failed, if the frame is an ICMP unreachable.
+  // it made this frame: why a call failed, if the frame is an ICMP unreachable; or, if it ends a
+  // TCP connection that the host has lost, the error of its socket.
   using FrameHandler = std::function<void(std::span<const uint8_t> frame, int send_errno)>;
 
   // What an instance says of itself. Every instance must know the guests' MACs, but one answer to
@@ -120,6 +121,7 @@ class SlirpEngine {
     uint32_t asked = 0;       // epoll events in the nested epoll; 0: not in there
     uint32_t ready = 0;       // epoll events of this poll
     uint32_t generation = 0;  // of the fill that asked last
+    int lost_errno = 0;       // of a TCP connection that the host has lost
   };
   struct Poll {  // one add_poll of the last fill
     int fd;
@@ -136,6 +138,7 @@ class SlirpEngine {
   void pause_if_fruitless(uint64_t moves_before);
   int add_poll(int fd, int slirp_events);
   int ready_events(int index);
+  void poll_slirp(bool with_sockets);
   void ask(int fd, uint32_t epoll_events);
   void leave_out_stale();
   void forget_descriptor(int fd);
@@ -163,6 +166,7 @@ class SlirpEngine {
   std::map<int, int> leads_;  // sockets that lead into guests: the caller's, libslirp's
   int opened_ = -1;           // the socket that libslirp made last
   bool resetting_ = false;    // what is closed now is reset
+  int lost_errno_ = 0;        // of the socket that libslirp looks at in its poll
   Slirp* slirp_ = nullptr;
 };
 
