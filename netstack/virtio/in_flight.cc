@@ -3,9 +3,8 @@
 // is still in the ring: nothing needs to be listed. The record therefore needs only the position:
 //
 //   split    the ring's own used index says it
-//   packed   used slot and wrap counter, which the ring does not hold. The record names them before
-//            and after each batch; if the switch died in between, the first descriptor of the batch
-//            shows whether the driver has it.
+//   packed   the ring shows it, with the record's word where it leaves a choice
+//            (packed_position.cc). The record names the place before and after each batch.
 //
 // The lists of single descriptors that the format has room for stay empty: for any successor they
 // say "nothing beyond the position". One that was written by a back end that completes out of
@@ -21,6 +20,7 @@
 #include <cstring>
 #include <utility>
 
+#include "netstack/virtio/packed_position.h"
 #include "netstack/virtio/ring_layout.h"
 
 namespace netstack {
@@ -68,21 +68,6 @@ void write(uint8_t* at, const Record& record) {
   std::memcpy(at, &record, sizeof record);
 }
 
-uint32_t both(uint16_t slot, bool wrap) {
-  const uint32_t half = slot | (wrap ? 0x8000U : 0U);
-  return half | half << 16U;
-}
-
-// The driver has, or had, the descriptor at that position back.
-bool is_used(const RingSetup& setup, uint16_t slot, bool wrap) {
-  if (slot >= setup.count) return false;
-  const auto flags = read_once<uint16_t>(setup.descriptors.at + sizeof(PackedDescriptor) * slot +
-                                         offsetof(PackedDescriptor, flags));
-  const bool avail = (flags & kDescriptorAvail) != 0;
-  const bool used = (flags & kDescriptorUsed) != 0;
-  return avail == used && used == wrap;
-}
-
 }  // namespace
 
 uint64_t in_flight_queue_size(bool packed, uint16_t descriptor_count) {
@@ -128,6 +113,7 @@ uint8_t* InFlightRecord::of(size_t queue, uint16_t descriptor_count) const {
 }
 
 void resume_split(RingSetup& setup) {
+  if (setup.in_flight == nullptr) return;
   auto record = read<SplitRecord>(setup.in_flight);
   constexpr size_t kUsedIndex_offset = 2;
   if (record.version == kVersion) {
@@ -143,22 +129,20 @@ void resume_split(RingSetup& setup) {
 }
 
 void resume_packed(RingSetup& setup) {
-  auto record = read<PackedRecord>(setup.in_flight);
-  if (record.version != kVersion) {
-    record = {};
-    record.version = kVersion;
-    record.descriptor_count = setup.count;
-    record.used = record.old_used = static_cast<uint16_t>(setup.base & 0x7fffU);
-    record.used_wrap = record.old_used_wrap = (setup.base & 0x8000U) != 0 ? 1 : 0;
-  } else if (is_used(setup, record.old_used, record.old_used_wrap != 0)) {
-    record.old_used = record.used;
-    record.old_used_wrap = record.used_wrap;
-  } else {
-    record.used = record.old_used;
-    record.used_wrap = record.old_used_wrap;
-  }
+  constexpr uint32_t kWrapBit = 0x8000;
+  uint32_t said = setup.base & 0xffffU;
+  PackedRecord record{};
+  if (setup.in_flight != nullptr) record = read<PackedRecord>(setup.in_flight);
+  if (record.version == kVersion)
+    said = record.old_used | (record.old_used_wrap != 0 ? kWrapBit : 0);
+  const uint32_t base = find_packed_position(setup, static_cast<uint16_t>(said));
+  setup.base = base | base << 16U;
+  if (setup.in_flight == nullptr) return;
+  record.version = kVersion;
+  record.descriptor_count = setup.count;
+  record.used = record.old_used = static_cast<uint16_t>(base & ~kWrapBit);
+  record.used_wrap = record.old_used_wrap = (base & kWrapBit) != 0 ? 1 : 0;
   write(setup.in_flight, record);
-  setup.base = both(record.used, record.used_wrap != 0);
 }
 
 void record_used(uint8_t* record, uint16_t used) {

@@ -42,8 +42,8 @@ class InFlightRecord {
   uint16_t queue_size_ = 0;
 };
 
-// Where a queue that starts with this record goes on: `setup.base` changed if the record has been
-// written before, else the record made ready.
+// Where a queue that starts goes on: `setup.base` is changed if its record has been written before,
+// or a packed ring itself shows another place, and the record, if there is one, made ready.
 void resume_split(RingSetup& setup);
 void resume_packed(RingSetup& setup);
 

@@ -6,8 +6,8 @@
 //            used used A─── chain ───      as one descriptor in its first slot, the rest is skipped
 //                      ▲ taken_, used_
 //
-// A batch is published by its first descriptor: the others are written before, and their bits say
-// "used" at once, but a driver that reads in order stops in front of the first.
+// A chain is given back by one store of 8 bytes, and a batch in order: wherever we are killed, what
+// the driver has back is whole, and all of it lies in front of what it has not.
 //
 // Checked as in split_queue.cc; a chain has at most `count` descriptors, and indirect tables are
 // read once, in order.
@@ -22,7 +22,6 @@
 namespace netstack {
 namespace {
 
-constexpr size_t kFlags_offset = offsetof(PackedDescriptor, flags);
 constexpr size_t kEventFlags_offset = offsetof(EventSuppression, flags);
 constexpr uint16_t kWrapBit = 0x8000;
 
@@ -31,8 +30,9 @@ constexpr uint16_t kWrapBit = 0x8000;
 PackedQueue::PackedQueue(const RingSetup& setup)
     : setup_(setup),
       taken_(unpacked(static_cast<uint16_t>(setup.base))),
-      used_(unpacked(static_cast<uint16_t>(setup.base >> 16U))),
-      batch_(used_) {}
+      used_(unpacked(static_cast<uint16_t>(setup.base >> 16U))) {
+  batch_.reserve(setup.count);
+}
 
 PackedQueue::Position PackedQueue::unpacked(uint16_t value) const {
   const auto slot = static_cast<uint16_t>(value & ~kWrapBit);
@@ -66,10 +66,12 @@ bool PackedQueue::read_chain(uint64_t address, uint64_t rest, Chain& chain, Chai
 }
 
 void PackedQueue::publish() {
-  if (!batch_open_) return;
-  batch_open_ = false;
+  if (batch_.empty()) return;
   if (setup_.in_flight != nullptr) begin_batch(setup_.in_flight, used_.slot, used_.wrap);
-  store_release(entry(batch_.slot) + kFlags_offset, batch_flags_);
+  for (const GivenBack& chain : batch_) {
+    store_release_u64(entry(chain.slot) + offsetof(PackedDescriptor, size), chain.word);
+  }
+  batch_.clear();
   if (setup_.in_flight != nullptr) end_batch(setup_.in_flight);
   if (setup_.log->active()) log_written();
 }

@@ -68,9 +68,11 @@ class PackedQueue {
   RingSetup setup_;
   Position taken_;
   Position used_;
-  Position batch_;            // where the chain pushed first since publish() lies
-  uint16_t batch_flags_ = 0;  // and its flags, which make the whole batch visible
-  bool batch_open_ = false;
+  struct GivenBack {
+    uint16_t slot;
+    uint64_t word;  // size, id and flags as the driver is to see them
+  };
+  std::vector<GivenBack> batch_;  // pushed since publish()
   uint16_t slots_since_call_ = 0;
   std::vector<iovec> written_;
 };
@@ -99,18 +101,10 @@ inline Pop PackedQueue::pop(Chain& chain, ChainParts& parts) {
 }
 
 inline void PackedQueue::push(const Chain& chain, uint32_t written_size) {
-  uint8_t* at = entry(used_.slot);
-  std::memcpy(at + offsetof(PackedDescriptor, size), &written_size, sizeof written_size);
-  std::memcpy(at + offsetof(PackedDescriptor, id), &chain.id, sizeof chain.id);
   uint16_t flags = used_.wrap ? kDescriptorAvail | kDescriptorUsed : 0;
   if (setup_.direction == Direction::kWrite) flags |= kDescriptorWrite;
-  if (batch_open_) {
-    store_release(at + offsetof(PackedDescriptor, flags), flags);
-  } else {
-    batch_open_ = true;
-    batch_ = used_;
-    batch_flags_ = flags;
-  }
+  if (chain.slot_count > 1) flags |= kDescriptorNext;  // for a successor: see packed_position.cc
+  batch_.push_back({used_.slot, written_size | uint64_t{chain.id} << 32U | uint64_t{flags} << 48U});
   advance(used_, chain.slot_count);
   slots_since_call_ = static_cast<uint16_t>(slots_since_call_ + chain.slot_count);
 }

@@ -96,13 +96,16 @@ inline void prefetch_to_write(void* at) {
 #endif
 }
 
-// What both sides use to hand over: aligned 16-bit words.
+// What both sides use to hand over: aligned words.
 inline uint16_t load_acquire(const void* at) {
   return std::atomic_ref<uint16_t>(*static_cast<uint16_t*>(const_cast<void*>(at)))
       .load(std::memory_order_acquire);
 }
 inline void store_release(void* at, uint16_t value) {
   std::atomic_ref<uint16_t>(*static_cast<uint16_t*>(at)).store(value, std::memory_order_release);
+}
+inline void store_release_u64(void* at, uint64_t value) {
+  std::atomic_ref<uint64_t>(*static_cast<uint64_t*>(at)).store(value, std::memory_order_release);
 }
 
 // Whether moving an index from `old_index` to `new_index` passes `event`. §2.7.10.

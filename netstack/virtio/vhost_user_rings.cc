@@ -166,7 +166,7 @@ bool VhostUserSession::make_queue_of(Ring& ring, RingSetup setup, bool resume) {
       !aligned(setup.device_area, Queue::kAlign_device_area)) {
     return false;
   }
-  if (resume && setup.in_flight != nullptr) {
+  if (resume) {
     if constexpr (std::is_same_v<Queue, PackedQueue>) {
       resume_packed(setup);
     } else {

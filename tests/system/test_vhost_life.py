@@ -48,9 +48,7 @@ class Life(VhostTest):
         self.talk(a, b)
         self.load(b)
 
-        a.run("rmmod virtio_net && modprobe virtio_net && "
-              "while [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done; "
-              f"ip link set eth0 up && ip address add {ADDRESS_A}/24 dev eth0")
+        self.reload_driver(a, ADDRESS_A)
         self.talk(a, b)
 
         self.listen(b, 6000)

@@ -16,6 +16,7 @@ from lan_harness import Guest, LanTest, wait_for
 ANSWER_LIMIT_S = 90   # for a command in a guest; all guests of this machine may be slow at once
 BOOT_LIMIT_S = 120
 MEMORY_MIB = 192
+STREAM_PORT = 6001
 
 # The guest's second serial port takes a line, runs it and says how it ended.
 _SERVE_LINES = ("mkfifo /tmp/silence; stty -F /dev/ttyS1 raw -echo; exec </dev/ttyS1 >/dev/ttyS1 2>&1; echo '@@up'; "
@@ -25,9 +26,8 @@ SILENT = "<>/tmp/silence"
 
 
 def _connect(path):
-    wait_for(path.exists, f"{path}")
     end = socket.socket(socket.AF_UNIX)
-    end.connect(str(path))
+    wait_for(lambda: end.connect_ex(str(path)) == 0, f"somebody to listen at {path}")
     end.settimeout(ANSWER_LIMIT_S)
     return end
 
@@ -62,16 +62,26 @@ class Monitor:
         return [int(word, 16) for line in said.splitlines() for word in line.split(":")[1].split()]
 
     def ring(self, queue):
-        """{name: value} of a queue of the guest's only network card: addresses and its length."""
-        device = self.ask("x-query-virtio")
-        path, = (each["path"] for each in device if each["name"] == "virtio-net")
-        return self.ask("x-query-virtio-queue-status", path=path, queue=queue)
+        """{name: value} of a ring of the first pair of the guest's only network card: guest
+        addresses and its length."""
+        return self.ask("x-query-virtio-vhost-queue-status", path=self.card_path(), queue=queue)
+
+    def stopped_ring(self, queue):
+        """The same for any pair. On the way QEMU stops the ring for good, by GET_VRING_BASE."""
+        status = self.ask("x-query-virtio-queue-status", path=self.card_path(), queue=queue)
+        return {"num": status["vring-num"], "desc-phys": status["vring-desc"],
+                "avail-phys": status["vring-avail"], "used-phys": status["vring-used"]}
+
+    def card_path(self):
+        path, = (each["path"] for each in self.ask("x-query-virtio")
+                 if each["name"] == "virtio-net")
+        return path
 
     def outstanding(self, queue):
         """Chains of a split ring that the driver has made available and not got back."""
         ring = self.ring(queue)
-        _, available = self.words_at(ring["vring-avail"], 2, 16)
-        _, used = self.words_at(ring["vring-used"], 2, 16)
+        _, available = self.words_at(ring["avail-phys"], 2, 16)
+        _, used = self.words_at(ring["used-phys"], 2, 16)
         return (available - used) & 0xffff
 
     def close(self):
@@ -232,12 +242,14 @@ class VhostTest(LanTest):
                 "-netdev", f"vhost-user,chardev=front,id=net0{queues}",
                 "-device", f"virtio-net-pci,id=card0,netdev=net0,vectors=0,mac={mac}{card}"]
 
-    def spawn(self, name, address, words, memory_mib=MEMORY_MIB):
+    def spawn(self, name, address, words, memory_mib=MEMORY_MIB, memory_slots=0):
         """A steered guest that has yet to boot, with a network of these words. It survives its own
-        reboots."""
+        reboots, and has slots for memory that is plugged in later."""
         line = self.guest_words([_SERVE_LINES], "--memory", str(memory_mib), "--name", name,
                                 "--ip", f"{address}/24", "--gateway", "10.0.2.2")
         line.remove("-no-reboot")
+        if memory_slots:
+            line[line.index("-m") + 1] += f",slots={memory_slots},maxmem=4G"
         for suffix in ("tty", "qmp"):
             (self.folder / f"{name}.{suffix}").unlink(missing_ok=True)
         process = self.start(name, [
@@ -250,6 +262,11 @@ class VhostTest(LanTest):
     def boot(self, *guests):
         for guest in guests:
             guest.wait_for_boot()
+
+    def reload_driver(self, guest, address):
+        guest.run("rmmod virtio_net && modprobe virtio_net && "
+                  "while [ ! -d /sys/class/net/eth0 ]; do sleep 0.1; done; "
+                  f"ip link set eth0 up && ip address add {address}/24 dev eth0")
 
     def make_blob_in(self, guest, mib):
         guest.run(f"head -c {mib << 20} /dev/urandom >/tmp/blob")
@@ -281,6 +298,31 @@ class VhostTest(LanTest):
             wanted = source.run("sha256sum </tmp/blob")
             self.assertEqual(self.received(target, port), wanted,
                              f"{source.name} to {target.name}")
+
+    # Random bytes without an end, over one TCP connection, until judge_stream().
+    def start_stream(self, source, target, address):
+        port = STREAM_PORT
+        target.run("rm -f /tmp/digest")
+        target.start_job(f"nc -l -p {port} {SILENT} | sha256sum >/tmp/sum.in; "
+                         "mv /tmp/sum.in /tmp/digest")
+        target.run(f"while ! netstat -ltn | grep -q :{port}; do sleep 0.1; done")
+        source.run("rm -f /tmp/stop /tmp/sent; mkfifo /tmp/copy; "
+                   "head -c 1000000 /dev/urandom >/tmp/piece")
+        source.start_job("sha256sum </tmp/copy >/tmp/sum; mv /tmp/sum /tmp/sent")
+        source.start_job("while [ ! -f /tmp/stop ]; do cat /tmp/piece; done | tee /tmp/copy | "
+                         f"nc {address} {port}")
+
+    def wait_for_stream(self, *guests):
+        """Each receives another 1 MB."""
+        count = "$(cat /sys/class/net/eth0/statistics/rx_bytes)"
+        for guest in guests:
+            guest.run(f"end=$(({count} + 1000000)); while [ {count} -lt $end ]; do sleep 0.2; done")
+
+    def judge_stream(self, source, target):
+        source.run("touch /tmp/stop")
+        sent = source.run("while [ ! -f /tmp/sent ]; do sleep 0.2; done; cat /tmp/sent")
+        received = target.run("while [ ! -f /tmp/digest ]; do sleep 0.2; done; cat /tmp/digest")
+        self.assertEqual(received, sent, f"{source.name} to {target.name}")
 
     def assert_kernel_content(self, guest):
         """Its virtio driver and its stack had nothing to complain about."""
