@@ -21,6 +21,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/port/vnet_header.h"
+#include "netstack/wire/arp.h"
 
 namespace netstack {
 namespace {
@@ -47,6 +48,10 @@ constexpr uint64_t kNetHostUdp = bit(56);
 
 constexpr uint32_t kHeader_size = 12;       // struct virtio_net_hdr with num_buffers, §5.1.6
 constexpr uint32_t kShortHeader_size = 10;  // before virtio 1.0, without mergeable buffers
+
+constexpr size_t kEthernetMin_size = 60;  // without FCS
+constexpr uint16_t kEthertypeRarp = 0x8035;
+constexpr uint16_t kRarpRequest = 3;  // RFC 903, whose messages are ARP's
 
 constexpr size_t kStart_size = kHeader_size + kTaggedHeadBytes;
 
@@ -85,7 +90,7 @@ VhostUserOffer vhost_user_offer() {
                       kNetGuestChecksum | kNetMtu | kNetGuestTcp4 | kNetGuestTcp6 | kNetGuestEcn |
                       kNetHostTcp4 | kNetHostTcp6 | kNetHostEcn | kNetMergeable | kNetMq |
                       kNetGuestUdp4 | kNetGuestUdp6 | kNetHostUdp,
-          .protocol_features = kProtocolMq | kProtocolLogShmfd | kProtocolReplyAck |
+          .protocol_features = kProtocolMq | kProtocolLogShmfd | kProtocolRarp | kProtocolReplyAck |
                                kProtocolNetMtu | kProtocolInFlightShmfd | kProtocolResetDevice |
                                kProtocolConfigureMemSlots | kProtocolStatus,
           .queue_pair_count = kQueuePairs_max};
@@ -176,6 +181,19 @@ void VhostUserPort::on_ring_stop(size_t ring) {
   const Fd& kick = session_.ring(ring).kick;
   if (kick) loop_.forget(kick.get());
   if (receive_pair_count() == 0) abandon_waiting();
+}
+
+// What a bridge would see of a guest that asks for its own address: a broadcast, from the new port.
+void VhostUserPort::on_arrival(const std::array<uint8_t, 6>& mac) {
+  std::array<uint8_t, kEthernetMin_size> bytes{};
+  kBroadcast.write(bytes.data());
+  std::memcpy(&bytes[6], mac.data(), mac.size());
+  write_u16(&bytes[12], kEthertypeRarp);
+  write_arp({.operation = kRarpRequest, .sender_mac = mac, .target_mac = mac},
+            &bytes[kEthernetHeadBytes]);
+  FrameBatch<1> batch;
+  batch.add(bytes.data(), bytes.size());
+  deliver(batch.frames());
 }
 
 void VhostUserPort::leave(std::string_view why) {

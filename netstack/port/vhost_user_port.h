@@ -57,6 +57,7 @@ class VhostUserPort final : public Port, private VhostUserOwner {
   void on_features(uint64_t features) override;
   void on_ring_start(size_t ring) override;
   void on_ring_stop(size_t ring) override;
+  void on_arrival(const std::array<uint8_t, 6>& mac) override;
   void on_socket();
   void wake();
 

@@ -20,6 +20,11 @@ bool wraps(uint64_t start, uint64_t size) {
   return start + size < start;
 }
 
+bool same(const MemoryRegionWire& a, const MemoryRegionWire& b) {
+  return a.guest_address == b.guest_address && a.size == b.size &&
+         a.user_address == b.user_address && a.file_offset == b.file_offset;
+}
+
 bool overlap(const MemoryRegionWire& a, const MemoryRegionWire& b) {
   return a.guest_address < b.guest_address + b.size && b.guest_address < a.guest_address + a.size;
 }
@@ -27,16 +32,21 @@ bool overlap(const MemoryRegionWire& a, const MemoryRegionWire& b) {
 }  // namespace
 
 std::string_view GuestMemory::add(const MemoryRegionWire& wire, Fd file) {
-  if (regions_.size() >= kMemorySlots_count) return "more memory regions than slots";
   if (wire.size == 0 || wraps(wire.guest_address, wire.size) ||
       wraps(wire.user_address, wire.size) || wraps(wire.file_offset, wire.size)) {
     return "a memory region without a size or beyond the end of its address space";
   }
-  for (const Region& region : regions_) {
-    if (overlap(region.wire, wire)) return "memory regions that overlap";
-  }
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return "a memory region without a file";
+  const FileId id{status.st_dev, status.st_ino};
+  for (Region& region : regions_) {
+    if (same(region.wire, wire) && region.file == id) {
+      ++region.added_count;
+      return {};
+    }
+    if (overlap(region.wire, wire)) return "memory regions that overlap";
+  }
+  if (regions_.size() >= kMemorySlots_count) return "more memory regions than slots";
   if (status.st_size < 0 || static_cast<uint64_t>(status.st_size) < wire.file_offset + wire.size) {
     return "a memory region longer than its file";
   }
@@ -44,15 +54,18 @@ std::string_view GuestMemory::add(const MemoryRegionWire& wire, Fd file) {
                          static_cast<size_t>(status.st_blksize));
   if (mapping.base() == nullptr) return mapping.refusal();
   uint8_t* base = mapping.base() + wire.file_offset;
-  regions_.push_back({wire, base, std::move(mapping)});
+  regions_.push_back({wire, base, std::move(mapping), id});
   return {};
 }
 
 bool GuestMemory::remove(const MemoryRegionWire& wire) {
-  return std::erase_if(regions_, [&](const Region& region) {
-           return region.wire.guest_address == wire.guest_address &&
-                  region.wire.size == wire.size && region.wire.user_address == wire.user_address;
-         }) != 0;
+  const auto region = std::ranges::find_if(regions_, [&](const Region& each) {
+    return each.wire.guest_address == wire.guest_address && each.wire.size == wire.size &&
+           each.wire.user_address == wire.user_address;
+  });
+  if (region == regions_.end()) return false;
+  if (--region->added_count == 0) regions_.erase(region);
+  return true;
 }
 
 uint8_t* GuestMemory::find(uint64_t guest_address, uint64_t size) const {

@@ -35,7 +35,9 @@ class GuestMemory {
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;
 
-  // Maps a region; the descriptor is closed. Returns "" or why it cannot be.
+  // Maps a region; the descriptor is closed. Returns "" or why it cannot be. The same region of the
+  // same file may be added again, and is there until it is removed as often: QEMU before 8 adds
+  // each once per queue pair.
   std::string_view add(const MemoryRegionWire& wire, Fd file);
   // False: there is no such region.
   bool remove(const MemoryRegionWire& wire);
@@ -70,10 +72,17 @@ class GuestMemory {
   bool lost() const;
 
  private:
+  struct FileId {  // fstat(2)
+    uint64_t device;
+    uint64_t inode;
+    bool operator==(const FileId&) const = default;
+  };
   struct Region {
     MemoryRegionWire wire;
     uint8_t* base;
     GuardedMapping mapping;
+    FileId file;
+    size_t added_count = 1;
   };
   uint8_t* find(uint64_t guest_address, uint64_t size) const;
 

@@ -33,6 +33,7 @@ constexpr size_t kVhostUserPayload_max = 8 + kVhostUserTableRegions_max * sizeof
 // VHOST_USER_PROTOCOL_F_…
 constexpr uint64_t kProtocolMq = 1U << 0U;
 constexpr uint64_t kProtocolLogShmfd = 1U << 1U;
+constexpr uint64_t kProtocolRarp = 1U << 2U;
 constexpr uint64_t kProtocolReplyAck = 1U << 3U;
 constexpr uint64_t kProtocolNetMtu = 1U << 4U;
 constexpr uint64_t kProtocolInFlightShmfd = 1U << 12U;
@@ -68,6 +69,7 @@ enum class VhostUserRequest : uint32_t {
   kSetProtocolFeatures = 16,
   kGetQueueNum = 17,
   kSetVringEnable = 18,
+  kSendRarp = 19,
   kNetSetMtu = 20,
   kGetInFlightFd = 31,
   kSetInFlightFd = 32,

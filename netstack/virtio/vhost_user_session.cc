@@ -54,6 +54,7 @@ const VhostUserSession::Row* VhostUserSession::row_of(VhostUserRequest request) 
           &Session::set_protocol_features},
       Row{kGetQueueNum, "GET_QUEUE_NUM", 0, kU64, 0, &Session::get_queue_count},
       Row{kSetVringEnable, "SET_VRING_ENABLE", 8, 8, 0, &Session::enable_ring},
+      Row{kSendRarp, "SEND_RARP", kU64, kU64, 0, &Session::announce},
       Row{kNetSetMtu, "NET_SET_MTU", kU64, kU64, 0, &Session::set_mtu},
       Row{kGetInFlightFd, "GET_INFLIGHT_FD", kInFlightWire_size, sizeof(InFlightWire), 0,
           &Session::get_in_flight},
@@ -176,6 +177,13 @@ VhostUserSession::Done VhostUserSession::reset(VhostUserMessage&) {
 VhostUserSession::Done VhostUserSession::get_queue_count(VhostUserMessage& message) {
   message.answer(uint64_t{offer_.queue_pair_count});
   return Done::kAnswered;
+}
+
+VhostUserSession::Done VhostUserSession::announce(VhostUserMessage& message) {
+  const auto mac = message.as<std::array<uint8_t, 6>>();
+  if ((mac[0] & 1U) != 0) return refuse("the address of a group");
+  owner_.on_arrival(mac);
+  return Done::kOk;
 }
 
 // The front end tells the guest; frames of any length pass here.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -31,6 +32,8 @@ class VhostUserOwner {
   // The ring's queue is there from the first call to the second, over all changes of memory.
   virtual void on_ring_start(size_t ring) = 0;
   virtual void on_ring_stop(size_t ring) = 0;
+  // A guest that cannot announce itself has migrated to here: its MAC address.
+  virtual void on_arrival(const std::array<uint8_t, 6>& mac) = 0;
 };
 
 // One front end's connection: negotiation, memory and rings.
@@ -98,6 +101,7 @@ class VhostUserSession {
   Done set_owner(VhostUserMessage&);
   Done reset(VhostUserMessage&);
   Done get_queue_count(VhostUserMessage&);
+  Done announce(VhostUserMessage&);
   Done set_mtu(VhostUserMessage&);
   Done set_status(VhostUserMessage&);
   Done get_status(VhostUserMessage&);

@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "netstack/wire/arp.h"
 #include "tests/unit/vhost_guest.h"
 
 using namespace vhost_bed;
@@ -38,6 +39,33 @@ TEST_CASE("a guest that reboots starts its rings again; migration bits change no
   }
 }
 
+TEST_CASE("a guest that has migrated to here is announced to the LAN") {
+  Guest guest(kPlain);
+  const Mac mac{{0x52, 0x54, 0, 0, 0, 0x0a}};
+  uint64_t word = 0;
+  mac.write(reinterpret_cast<uint8_t*>(&word));
+  guest.front.send(VhostUserRequest::kSendRarp, word);
+  guest.settle();
+  const auto frames = guest.out.take();
+  REQUIRE(frames.size() == 1);
+  CHECK(frames[0].size() == 60);
+  CHECK(Mac::read(frames[0].data()) == kBroadcast);
+  CHECK(Mac::read(&frames[0][6]) == mac);
+  CHECK(read_u16(&frames[0][12]) == 0x8035);
+  const auto arp = parse_arp(std::span(frames[0]).subspan(14));
+  REQUIRE(arp);
+  CHECK(arp->operation == 3);
+  CHECK(arp->sender_mac == mac.octets);
+  CHECK(arp->target_mac == mac.octets);
+  CHECK(guest.host.reasons.empty());
+
+  guest.front.send(VhostUserRequest::kSendRarp, ~uint64_t{0});
+  guest.settle();
+  REQUIRE(guest.host.reasons.size() == 1);
+  CHECK(guest.host.reasons[0].find("SEND_RARP was refused: the address of a group") !=
+        std::string::npos);
+}
+
 TEST_CASE("memory is added and removed under running rings") {
   Guest guest(kPlain);
   guest.front.send(VhostUserRequest::kSetProtocolFeatures,
@@ -55,7 +83,14 @@ TEST_CASE("memory is added and removed under running rings") {
     return reply->as<uint64_t>() == 0;
   };
   CHECK(acknowledged(VhostUserRequest::kAddMemReg, {more.file()}));
-  CHECK_FALSE(acknowledged(VhostUserRequest::kAddMemReg, {more.file()}));  // twice
+  GuestRam other(65'536);
+  CHECK_FALSE(acknowledged(VhostUserRequest::kAddMemReg, {other.file()}));  // in its place
+  wire.region.file_offset = 4096;
+  wire.region.size -= 4096;
+  CHECK_FALSE(acknowledged(VhostUserRequest::kAddMemReg, {more.file()}));  // a part of it
+  wire.region = {wire.region.guest_address, 65'536, wire.region.user_address, 0};
+  CHECK(acknowledged(VhostUserRequest::kAddMemReg, {more.file()}));  // for a second queue pair
+  CHECK(acknowledged(VhostUserRequest::kRemMemReg, {}));             // by one of the two
   std::memset(more.base(), 0, 12);
   const Bytes frame = numbered_frame(100, 5);
   std::memcpy(more.base() + 12, frame.data(), frame.size());
@@ -63,6 +98,7 @@ TEST_CASE("memory is added and removed under running rings") {
   guest.kick(1);
   CHECK(guest.out.take() == std::vector<Bytes>{frame});
   CHECK(acknowledged(VhostUserRequest::kRemMemReg, {}));
+  CHECK_FALSE(acknowledged(VhostUserRequest::kRemMemReg, {}));
   guest.send(frame);
   guest.kick(1);
   CHECK(guest.out.take() == std::vector<Bytes>{frame});
