@@ -13,8 +13,10 @@
 // so there is no moment at which a stranger may open it; chmod(2) then adds what the umask took.
 #include "netstack/port/unix_socket.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -180,12 +182,35 @@ UnixListener listen_unix(const std::string& path, mode_t mode, std::optional<gid
 
 Fd connect_unix(const std::string& path) {
   const sockaddr_un address = unix_address(path);
-  Fd fd = open_socket(SOCK_STREAM);
+  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) throw host_error(errno, "make a UNIX socket", "raise `ulimit -n`");
+  limit_waiting(fd.get(), kConnect_ms);
   if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    throw host_error(errno, "connect to " + path, "is the switch running?", EX_UNAVAILABLE);
+    throw host_error(errno, "connect to " + path, connect_remedy(errno), EX_UNAVAILABLE);
   }
+  ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
   return fd;
+}
+
+void limit_waiting(int socket, uint64_t ms) {
+  timeval limit{};
+  limit.tv_sec = static_cast<time_t>(ms / 1000);
+  limit.tv_usec = static_cast<suseconds_t>(ms % 1000 * 1000);
+  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+}
+
+const char* connect_remedy(int errno_value) {
+  switch (errno_value) {
+    case EAGAIN:
+      return "it is there, and as many clients as it takes wait to be let in: try again, or see "
+             "whether the switch is stopped";
+    case EACCES:
+    case EPERM:
+      return "its mode says who may, and its switch can change that (-m, --mode)";
+    default:
+      return "is the switch running?";
+  }
 }
 
 int bind_datagram(int fd, const std::string& path, mode_t mode, SocketFile& file) {

@@ -67,9 +67,17 @@ struct UnixListener {
 UnixListener listen_unix(const std::string& path, mode_t mode = 0600,
                          std::optional<gid_t> group = std::nullopt);
 
-// Connects to a listening UNIX stream socket; the result is non-blocking and close-on-exec.
-// Throws Error (EX_UNAVAILABLE).
+constexpr uint64_t kConnect_ms = 5000;  // for one that listens and has its backlog full
+
+// Connects to a listening UNIX stream socket; the result is non-blocking and close-on-exec. Waits
+// while others do, at most kConnect_ms. Throws Error (EX_UNAVAILABLE).
 Fd connect_unix(const std::string& path);
+
+// Lets each send, receive and connect of a blocking socket take that long at most.
+void limit_waiting(int socket, uint64_t ms);
+
+// What to do about a connect(2) that was refused so.
+const char* connect_remedy(int errno_value);
 
 // Binds a datagram socket to `path` with the given file mode, replacing whatever file is there.
 // Returns 0, or errno with nothing bound.

@@ -83,23 +83,13 @@ uint32_t take_port_number(std::string_view& text) {
 
 // --- the handshake ------------------------------------------------------------------------------
 
-void limit_waiting(int socket, uint64_t ms) {
-  timeval limit{};
-  limit.tv_sec = static_cast<time_t>(ms / 1000);
-  limit.tv_usec = static_cast<suseconds_t>(ms % 1000 * 1000);
-  ::setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-  ::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-}
-
 Fd connect_ctl(const VdePlugWish& wish) {
   Fd ctl(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!ctl) throw host_error(errno, "make a UNIX socket", "raise `ulimit -n`");
   limit_waiting(ctl.get(), wish.answer_ms_max);
   const sockaddr_un address = unix_address(wish.where.ctl);
   if (::connect(ctl.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    const char* advice =
-        errno == EACCES ? "its mode says who may (vde_switch -m)" : "is the switch running?";
-    throw cannot_plug(wish, fmt::format("{}; {}", errno_text(errno), advice));
+    throw cannot_plug(wish, fmt::format("{}; {}", errno_text(errno), connect_remedy(errno)));
   }
   return ctl;
 }

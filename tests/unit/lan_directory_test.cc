@@ -84,6 +84,7 @@ TEST_CASE("a dead socket is replaced, a live one and other files are not") {
   const std::string path = directory.file("ctl");
   leave_dead(path, SOCK_STREAM);
   CHECK(has(error_of([&] { connect_unix(path); }), "Connection refused"));
+  CHECK(has(error_of([&] { connect_unix(path); }), "is the switch running?"));
   {
     const UnixListener first = listen_unix(path);
     CHECK(connect_unix(path));
