@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import unittest
@@ -21,6 +22,7 @@ from vde_harness import VDE_SWITCH, Plug, frame, mac
 sys.path.insert(0, str(lan_harness.SOURCE_DIR / "tools" / "python"))
 import lanyard  # noqa: E402
 
+PLUG2TAP = str(BUILD_DIR / "bin" / "vde_plug2tap")
 SLIRPVDE = str(BUILD_DIR / "bin" / "slirpvde")
 NOBODY = 65534
 EX_DATAERR = 65
@@ -49,7 +51,7 @@ def no_landlock():
 class LockTest(lan_harness.LanTest):
     @classmethod
     def setUpClass(cls):
-        for program in (LANYARD, VDE_SWITCH, SLIRPVDE, "setpriv"):
+        for program in (LANYARD, VDE_SWITCH, PLUG2TAP, SLIRPVDE, "setpriv"):
             if shutil.which(program) is None:
                 raise AssertionError(f"{program} is missing: tools/check installs and builds it")
 
@@ -233,6 +235,94 @@ class Run(LockTest):
         self.assertEqual(run.stop(), 128 + 15)
         self.assertFalse(os.path.exists(f"/proc/{pid}"))
         self.assert_nothing_left()
+
+
+class Plugs(LockTest):
+    """Programs that join an interface of this machine to a LAN: locked, frames pass both ways, and the end comes
+    as before."""
+
+    def veth(self):
+        subprocess.run("ip link add near type veth peer name far && ip link set near up arp off && "
+                       "ip link set far up", shell=True, check=True)
+        self.addCleanup(subprocess.run, ["ip", "link", "del", "near"])
+
+    def pass_frames(self, directory, interface):
+        """From the LAN to the interface and back."""
+        plug = self.plug(directory)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5)) as wire:
+            wire.bind((interface, 0x88b5))
+            wire.settimeout(10)
+            ethertype = b"\x88\xb5"
+            outgoing = b"\xff" * 6 + mac(1) + ethertype + bytes(46)
+            plug.send(outgoing)
+            self.assertEqual(wire.recv(2000)[:14], outgoing[:14])
+            back = b"\xff" * 6 + mac(2) + ethertype + bytes(46)
+            wire.send(back)
+            while plug.receive()[6:12] != mac(2):
+                pass
+
+    def start_plug(self, name, argv, env=None):
+        plug = self.start(name, argv, env=env)
+        wait_for(lambda: "is plugged into" in plug.stderr() or not plug.running(), "the plug")
+        return plug
+
+    def test_a_plug_of_a_veth(self):
+        self.veth()
+        directory, _ = self.start_lan()
+        plug = self.start_plug("plug", [LANYARD, "plug", "--packet", "near", directory])
+        self.locked(plug)
+        self.assert_locked(plug.pid)
+        self.pass_frames(directory, "far")
+        self.assertEqual(plug.stop(), 0, plug.stderr())
+        for options, env in (["--no-sandbox"], {}), ([], {"LANYARD_SANDBOX": "off"}):
+            plug = self.start_plug("open", [LANYARD, "plug", *options, "--packet", "near", directory], env)
+            self.pass_frames(directory, "far")
+            self.assert_open(plug.pid)
+            self.assertEqual(plug.stop(), 0)
+        plug = self.start_plug("again", [LANYARD, "plug", "--packet", "near", directory])
+        self.locked(plug)
+        subprocess.run(["ip", "link", "set", "near", "down"], check=True)
+        self.assertEqual(plug.wait(20), 69, plug.stderr())
+        self.assertIn("the interface went down", plug.stderr())
+
+    def test_a_plug_of_a_tap(self):
+        directory, _ = self.start_lan()
+        plug = self.start_plug("plug", [LANYARD, "plug", "--tap", "tap3", directory])
+        self.locked(plug)
+        self.assert_locked(plug.pid)
+        subprocess.run(["ip", "link", "set", "tap3", "up"], check=True)
+        self.pass_frames(directory, "tap3")
+        self.assertEqual(plug.stop(), 0, plug.stderr())
+
+    def test_vde_plug2tap(self):
+        directory, _ = self.start_lan()
+        face = self.start("face", [PLUG2TAP, "-s", directory, "-P", self.folder / "pid", "tap3"])
+        self.locked(face)
+        self.assert_locked(face.pid)
+        subprocess.run(["ip", "link", "set", "tap3", "up"], check=True)
+        self.pass_frames(directory, "tap3")
+        self.assertEqual(face.stop(), 0, face.stderr())
+        self.assertFalse((self.folder / "pid").exists())
+
+    def test_the_veth_pair_of_a_locked_process_goes_with_it_even_when_it_is_killed(self):
+        directory, _ = self.start_lan()
+        subprocess.run(["mount", "--bind", "/dev/null", "/dev/net/tun"], check=True)
+        self.addCleanup(subprocess.run, ["umount", "/dev/net/tun"])
+        for end in signal.SIGTERM, signal.SIGKILL:
+            face = self.start(f"face-{end}", [PLUG2TAP, "-s", directory, "pair3"])
+            self.locked(face)
+            self.assert_locked(face.pid)
+            children = pathlib.Path(f"/proc/{face.pid}/task/{face.pid}/children").read_text().split()
+            self.assertEqual(len(children), 1)
+            wait_for(lambda: status_of(children[0])[0]["Seccomp"] == "2", "the lock of its child")
+            self.assert_locked(children[0], capabilities=1 << 12)  # CAP_NET_ADMIN
+            self.assertEqual(os.listdir(f"/proc/{children[0]}/fd"), ["0"])
+            subprocess.run(["ip", "link", "set", "pair3", "up"], check=True)
+            self.pass_frames(directory, "pair3")
+            face.child.send_signal(end)
+            face.wait(20)
+            wait_for(lambda: not os.path.exists("/sys/class/net/pair3") and not os.path.exists(
+                f"/proc/{children[0]}/fd/0"), "the end of the pair and its child")
 
 
 class Faces(LockTest):

@@ -69,7 +69,7 @@ MakePort lan_end(const FacePlug& plug, std::string program) {
 }
 
 int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours,
-             const std::function<void()>& on_ready) {
+             SandboxPlan plan) {
   if (plug.background && plug.where == "-") {
     throw Error(kFaceUsageStatus,
                 "cannot go to the background with -s -: frames come and go by standard input and "
@@ -77,9 +77,10 @@ int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, con
   }
   Background background(plug.background);
   const PidFile pid_file(plug.pid_file);
+  add_removal(plan, plug.pid_file);
   return run_plug_session(log, lan_end(plug, program), ours, [&] {
     background.ready(log);
-    on_ready();
+    lock_in_if_wanted(plan, log);
   });
 }
 

@@ -13,6 +13,7 @@
 #include "netstack/port/vde_client.h"
 #include "tools/lan/background.h"
 #include "tools/lan/plug_session.h"
+#include "tools/sandbox/sandbox.h"
 
 namespace tools {
 
@@ -38,11 +39,11 @@ uint32_t whole_number(std::string_view text, uint32_t max, std::string_view opti
 // The plug that `plug` asks for, as the LAN's end of a cable.
 MakePort lan_end(const FacePlug& plug, std::string program);
 
-// Runs a face from its parsed options: background, pid file, cable. `ours` is our end of the cable;
-// `on_ready` is called when all of it is there and before the first frame.
-int run_face(
-    FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours,
-    const std::function<void()>& on_ready = [] {});
+// Runs a face from its parsed options: background, pid file, cable. `ours` is our end of the cable.
+// When all of it is there, and before the first frame, the process locks itself in: `plan` is what
+// it needs from then on besides its plug and its pid file.
+int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, const MakePort& ours,
+             SandboxPlan plan = {});
 
 // What every face does first. A caller may have closed standard descriptors; a socket of ours must
 // not come to stand where others print. And a peer that left is an error code, not a signal:

@@ -19,8 +19,7 @@ using MakePort = std::function<std::unique_ptr<netstack::Port>(netstack::Loop&, 
 //
 // Returns the exit status: EX_OK for a signal and for a LAN that ended (a line says so),
 // EX_UNAVAILABLE when our own end broke. Throws what the makers throw.
-int run_plug_session(
-    netstack::Log& log, const MakePort& lan, const MakePort& ours,
-    const std::function<void()>& on_ready = [] {});
+int run_plug_session(netstack::Log& log, const MakePort& lan, const MakePort& ours,
+                     const std::function<void()>& on_ready);
 
 }  // namespace tools

@@ -12,13 +12,10 @@ namespace {
 
 Sandbox lock(const LockOptions& options, SandboxPlan plan, netstack::Log& log) {
   if (options.off) return {.why_off = "--no-sandbox was given"};
-  if (!sandbox_is_wanted()) return {.why_off = kSandboxIsUnwanted};
   for (const std::string& path : options.output_directories) {
     plan.files.push_back({path, FileUse::kMakeFiles});
   }
-  Sandbox sandbox = lock_in(plan);
-  for (const std::string& gap : sandbox.gaps) log.line(gap);
-  return sandbox;
+  return lock_in_if_wanted(plan, log);
 }
 
 // A UNIX socket that leads into a guest is made anew whenever the guest has stopped answering.
@@ -59,16 +56,24 @@ Sandbox lock_switch(const LockOptions& options, const Lan& lan,
   return lock(options, plan, log);
 }
 
+void lock_plug(const LockOptions& options, netstack::Log& log) {
+  lock(options, {}, log);
+}
+
 // A guest may have taken another user's identity (QEMU's -runas), and shall end all the same.
-void lock_run(const LockOptions& options, const netstack::GatewayConfig& gateway,
-              netstack::Log& log) {
+Sandbox lock_run(const LockOptions& options, const netstack::GatewayConfig& gateway,
+                 const std::string& control, netstack::Log& log) {
   SandboxPlan plan;
   plan.internet = true;
   plan.children = true;
   plan.capabilities = {CAP_KILL};
   add_forwards(plan, gateway.forwards);
   add_host_files(plan, netstack::GatewayConfig{}.resolv_conf);
-  lock(options, plan, log);
+  if (!control.empty()) add_lan_directory(plan, control, false);
+  for (const std::string& path : options.capture_directories) {
+    plan.files.push_back({path, FileUse::kMakeFiles});
+  }
+  return lock(options, plan, log);
 }
 
 }  // namespace tools

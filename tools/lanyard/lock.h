@@ -11,7 +11,7 @@
 
 namespace tools {
 
-// How `switch` and `run` lock themselves in when all is set up.
+// How `switch`, `run` and `plug` lock themselves in when all is set up.
 struct LockOptions {
   bool off = false;
   std::vector<std::string> capture_directories;
@@ -21,12 +21,15 @@ struct LockOptions {
   void add_capture_directories_to(CLI::App& app);
 };
 
-// Both say in the log what could not be locked. Call them before there are threads.
+// All say in the log what could not be locked. Call them before there are threads.
 Sandbox lock_switch(const LockOptions& options, const Lan& lan,
                     const netstack::GatewayConfig* gateway,  // null: none
                     const std::vector<std::string>& further_sockets, netstack::Log& log);
-// After the guest was started: it stays outside, and may be signalled.
-void lock_run(const LockOptions& options, const netstack::GatewayConfig& gateway,
-              netstack::Log& log);
+// What is open is all that it needs.
+void lock_plug(const LockOptions& options, netstack::Log& log);
+// After the guest was started: it stays outside, and may be signalled. `control`: the directory in
+// which its LAN is steered; "": none.
+Sandbox lock_run(const LockOptions& options, const netstack::GatewayConfig& gateway,
+                 const std::string& control, netstack::Log& log);
 
 }  // namespace tools

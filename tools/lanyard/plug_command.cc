@@ -12,6 +12,7 @@
 #include "netstack/port/tap_port.h"
 #include "netstack/port/vde_client.h"
 #include "tools/lan/plug_session.h"
+#include "tools/lanyard/lock.h"
 
 namespace tools {
 
@@ -26,6 +27,7 @@ struct PlugOptions {
   std::string packet;
   std::string tap;
   std::string directory;
+  LockOptions lock;
 };
 
 int run_plug(const PlugOptions& options) {
@@ -47,6 +49,7 @@ int run_plug(const PlugOptions& options) {
   return run_plug_session(log, lan, ours, [&] {
     log.line(fmt::format("{} is plugged into {}",
                          options.tap.empty() ? options.packet : options.tap, options.directory));
+    lock_plug(options.lock, log);
   });
 }
 
@@ -67,6 +70,7 @@ void add_plug_command(CLI::App& app, int& status) {
   command->add_option("DIR", options->directory, "The LAN's directory; DIR[5] is port 5 of it")
       ->required()
       ->type_name("");
+  options->lock.add_to(*command);
   command->callback([options, &status] { status = run_plug(*options); });
 }
 

@@ -121,6 +121,13 @@ Sandbox lock_in(const SandboxPlan& plan) {
   return sandbox;
 }
 
+Sandbox lock_in_if_wanted(const SandboxPlan& plan, netstack::Log& log) {
+  if (!sandbox_is_wanted()) return {.why_off = kSandboxIsUnwanted};
+  Sandbox sandbox = lock_in(plan);
+  for (const std::string& gap : sandbox.gaps) log.line(gap);
+  return sandbox;
+}
+
 // Who replaces resolv.conf renames a new file into its place, so its directory must be readable.
 // /etc is, for all but root: what it guards is guarded by file modes, which root passes.
 void add_host_files(SandboxPlan& plan, const std::string& resolv_conf) {

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "netstack/base/log.h"
+
 namespace tools {
 
 // What a locked process may still do with a path. Each covers what lies beneath a directory, too.
@@ -56,6 +58,9 @@ constexpr const char* kSandboxIsUnwanted = "LANYARD_SANDBOX=off is set";  // as 
 // threads started before would stay outside. A kernel that lacks a part costs that part and is
 // told in `gaps`. Throws netstack::Error when something refuses that should not.
 Sandbox lock_in(const SandboxPlan& plan);
+
+// The same unless LANYARD_SANDBOX=off; the gaps are lines in the log.
+Sandbox lock_in_if_wanted(const SandboxPlan& plan, netstack::Log& log);
 
 // The files that name lookups, logs and reasons need: resolv.conf, /proc, devices.
 void add_host_files(SandboxPlan& plan, const std::string& resolv_conf);

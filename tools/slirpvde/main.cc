@@ -22,13 +22,11 @@ std::string summary(const netstack::GatewayConfig& config) {
       config.dhcp ? fmt::format("leases from {}", to_string(network.first_lease())) : "no DHCP");
 }
 
-void lock(tools::FaceLog& log, const tools::SlirpVdeOptions& options) {
-  if (!tools::sandbox_is_wanted()) return;
+tools::SandboxPlan plan_of(const tools::SlirpVdeOptions& options) {
   tools::SandboxPlan plan;
   plan.internet = true;
   tools::add_host_files(plan, options.gateway.resolv_conf);
-  tools::add_removal(plan, options.plug.pid_file);
-  for (const std::string& gap : tools::lock_in(plan).gaps) log.line(gap);
+  return plan;
 }
 
 int serve(tools::FaceLog& log, const tools::SlirpVdeOptions& options) {
@@ -39,7 +37,7 @@ int serve(tools::FaceLog& log, const tools::SlirpVdeOptions& options) {
     for (const std::string& line : options.said) to.line(line);
     return port;
   };
-  return tools::run_face(log, "slirpvde:", options.plug, gateway, [&] { lock(log, options); });
+  return tools::run_face(log, "slirpvde:", options.plug, gateway, plan_of(options));
 }
 
 }  // namespace

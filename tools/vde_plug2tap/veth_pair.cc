@@ -9,18 +9,26 @@
 
 #include <fmt/format.h>
 #include <libmnl/libmnl.h>
+#include <linux/capability.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sysexits.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "tools/sandbox/sandbox.h"
 
 namespace tools {
 
@@ -109,6 +117,7 @@ VethPair::VethPair(const std::string& outer) {
   try {
     find_inner(outer);
     silence_inner();
+    start_remover();
   } catch (...) {
     remove();
     throw;
@@ -116,7 +125,45 @@ VethPair::VethPair(const std::string& outer) {
 }
 
 VethPair::~VethPair() {
+  ::shutdown(remover_.get(), SHUT_WR);
+  char nothing = 0;
+  while (::read(remover_.get(), &nothing, 1) < 0 && errno == EINTR) {
+  }
+}
+
+// The child holds no descriptor of its parent, whose peers would else wait for their end, and is in
+// a session of its own, out of the terminal's signals.
+void VethPair::start_remover() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    throw host_error(errno, "make a UNIX socket", "raise `ulimit -n`");
+  }
+  remover_ = netstack::Fd(ends[0]);
+  const netstack::Fd theirs(ends[1]);
+  const pid_t child = ::fork();
+  if (child < 0) throw host_error(errno, "start a process that removes the veth pair", "");
+  if (child == 0) be_remover(theirs.get());
+}
+
+void VethPair::be_remover(int told_by) const {
+  constexpr int kTold = 0;
+  ::setsid();
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT}) ::signal(signal, SIG_IGN);
+  ::prctl(PR_SET_NAME, "veth-remover");
+  ::dup2(told_by, kTold);
+  ::close_range(kTold + 1, ~0U, 0);
+  SandboxPlan plan;
+  plan.internet = true;  // rtnetlink
+  plan.capabilities = {CAP_NET_ADMIN};
+  try {
+    if (sandbox_is_wanted()) lock_in(plan);
+  } catch (const std::exception&) {  // it hears nobody but its parent
+  }
+  char nothing = 0;
+  while (::read(kTold, &nothing, 1) < 0 && errno == EINTR) {
+  }
   remove();
+  ::_exit(EX_OK);
 }
 
 void VethPair::find_inner(const std::string& outer) {

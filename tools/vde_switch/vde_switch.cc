@@ -124,7 +124,6 @@ void load_user_databases() {
 
 // Reading stays open: the console's `load` takes any file, and there is no NAT engine in here.
 void lock(const VdeSwitchOptions& options, const Lan& lan, FaceLog& log) {
-  if (!sandbox_is_wanted()) return;
   load_user_databases();
   SandboxPlan plan;
   const mode_t modes = options.socket_mode() | options.management_mode;
@@ -134,7 +133,7 @@ void lock(const VdeSwitchOptions& options, const Lan& lan, FaceLog& log) {
   plan.files.push_back({"/dev/null", FileUse::kWrite});
   add_removal(plan, options.pid_file);
   add_removal(plan, options.management);
-  for (const std::string& gap : lock_in(plan).gaps) log.line(gap);
+  lock_in_if_wanted(plan, log);
 }
 
 }  // namespace
