@@ -6,7 +6,7 @@
 //   ARP request       the sender claims its address · a target beyond the network: no default route
 //   NDP               a solicitation's source, an advertisement's target, and the target of a
 //                     solicitation from "::" (duplicate address detection) are claimed
-//   UDP to port 67    asks for a lease
+//   UDP to port 67    asks for a lease, or declines one: the guest found its address taken
 //   a VID             is in a VLAN; asks for us there: ARP for our address, DHCP, a frame to us
 //   a foreign source  has an address of another network
 //   a long frame      was not told the MTU, or does not keep to it
@@ -149,9 +149,17 @@ void GuestBook::hear(const GuestPacket& packet, bool of_our_networks) {
   } else if (packet.protocol == kProtocolUdp && !packet.v6() && !packet.fragment &&
              packet.transport.size() >= kUdpHeadBytes &&
              read_u16(&packet.transport[2]) == kPortDhcpServer) {
-    Guest& guest = guest_of(packet.path.guest);
-    note(guest, guest.dhcp);
+    hear_dhcp(packet);
   }
+}
+
+void GuestBook::hear_dhcp(const GuestPacket& packet) {
+  Guest& guest = guest_of(packet.path.guest);
+  note(guest, guest.dhcp);
+  const auto dhcp = parse_dhcp(packet.transport.subspan(kUdpHeadBytes));
+  if (!dhcp || dhcp->from_server || dhcp->type != DhcpType::kDecline || !dhcp->requested_ip) return;
+  note(guest, guest.declined);
+  guest.declined_address = *dhcp->requested_ip;
 }
 
 void GuestBook::hear_discovery(const GuestPacket& packet) {

@@ -27,8 +27,10 @@ class GuestBook {
   // One sender, by the source address of its frames.
   struct Guest {
     Mac mac;
-    Sign heard;  // of anything below, and of claims
-    Sign dhcp;   // messages to a DHCP server (IPv4)
+    Sign heard;     // of anything below, and of claims
+    Sign dhcp;      // messages to a DHCP server (IPv4)
+    Sign declined;  // leases, because another machine has the address
+    IpAddress declined_address;
     Sign off_subnet;
     IpAddress off_subnet_address;  // it asked by ARP where that is, which is beyond the network
     Sign tagged;                   // frames in a VLAN, which the gateway is not in
@@ -78,6 +80,7 @@ class GuestBook {
   void note(Guest& guest, Sign& sign);
   void claim(const IpAddress& address, const Mac& mac);
   void hear_discovery(const GuestPacket& packet);
+  void hear_dhcp(const GuestPacket& packet);
   void note_oversized(const Frame& frame);
   bool is_for_us(const Frame& frame) const;
 

@@ -24,7 +24,7 @@ import lanyard  # noqa: E402
 GATEWAY = "10.0.2.2"
 GATEWAY_MAC = b"\x52\x55\x0a\x00\x02\x02"
 CHECKS = ["leases", "guest-routes", "vlans", "macs", "ips", "loops", "plugs", "drops", "mtu",
-          "forwards", "reasons", "lock"]
+          "forwards", "flows", "reasons", "lock"]
 RUN_S = 240  # for one run of the doctor, of a debug build on a busy machine
 
 
@@ -325,13 +325,32 @@ class ReasonTest(LanCase):
         for number in range(12):
             one.send(udp(one.mac, GATEWAY_MAC, one.address, f"8.8.8.{number}", (1, 99), b"x"))
         self.settle(2, 15)
-        finding = self.expect("only-loopback", mark="warning")
-        self.assertIn(f"{one.address} → 8.8.8.11 port 99 udp", finding["fact"])
-        self.assertIn('has only "lo"', finding["fact"])
+        summary = self.expect("only-loopback", mark="warning")
+        self.assertEqual((summary["id"], summary["address"]), ("flows", one.mac_text))
+        self.assertIn(f"{one.mac_text} ({one.address}) on port 2: none of 12 flows came through (12 unreachable; "
+                      "12 only-loopback), the last to 8.8.8.11 port 99 udp: ", summary["fact"])
         found = self.checks("reasons")
+        self.assertEqual(summary["cure"], found[0]["cure"])
+        self.assertIn(f"{one.address} → 8.8.8.11 port 99 udp", found[0]["fact"])
+        self.assertIn('has only "lo"', found[0]["fact"])
         self.assertEqual(len(found), 10)
         self.assertIn("(and 2 before)", found[-1]["fact"])
         self.assertEqual(self.doctor()["verdict"], "warning")
+
+    def test_a_guest_of_whose_flows_one_came_through_is_not_named(self):
+        one = self.guest(1)
+        one.take_lease()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+            server.bind(("127.0.0.1", 0))
+            server.settimeout(10)
+            port = server.getsockname()[1]
+            for target, to in (("8.8.8.8", 99), ("8.8.4.4", 99), (GATEWAY, port)):
+                one.send(udp(one.mac, GATEWAY_MAC, one.address, target, (1, to), b"x"))
+            _, peer = server.recvfrom(100)
+            server.sendto(b"y", peer)
+        lan_harness.wait_for(lambda: any(flow["bytes_in"] for flow in self.lan.flows()["flows"]), "the answer")
+        self.assertIn("none fails in all it tries", self.checks("flows")[0]["fact"])
+        self.assertEqual(len(self.checks("reasons")), 2)
 
 
 class VlanTest(LanCase):
@@ -376,6 +395,20 @@ class DuplicateTest(LanCase):
         finding = self.expect("duplicate-mac", address=one.mac_text)
         self.assertIn("from port 3 and from port 2 by turns", finding["fact"])
         self.assertEqual(self.lan.stations()[0]["moves"], 2)
+
+    def test_a_guest_that_declines_its_lease(self):
+        one, two = self.guest(1), self.guest(2)
+        address = one.take_lease()
+        two.send(arp(two.mac, address, address))
+        self.settle(3, 1)
+        one.send(dhcp(one.mac, 4, bytes([50, 4]) + socket.inet_aton(address) + bytes([54, 4])
+                      + socket.inet_aton(GATEWAY)))
+        finding = self.expect("duplicate-ip", address=one.mac_text)
+        self.assertIn(f"declined a lease of {address} (1 times", finding["fact"])
+        self.assertIn(two.mac_text, finding["fact"])
+        ctl = subprocess.run([lan_harness.LANYARD, "ctl", self.lan.directory, "guests"], text=True,
+                             capture_output=True, check=True, timeout=20).stdout
+        self.assertIn(f"1 leases declined, the last {address}", ctl)
 
     def test_one_ip_address_of_two_guests(self):
         one, two = self.guest(1), self.guest(2)
@@ -544,7 +577,7 @@ class BareTest(LanCase):
         for check in verdict["checks"]:
             self.assertEqual("not looked for" in check["fact"],
                              check["id"] in ("leases", "guest-routes", "vlans", "ips",
-                                             "forwards", "reasons"), check)
+                                             "forwards", "flows", "reasons"), check)
         done = run_doctor("--lan", self.lan.directory, "--wait", "0")
         self.assertIn("1 ports, 1 guests, no gateway", done.stdout)
 

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include "netstack/wire/dhcp.h"
 #include "tests/packets/packets.h"
 
 using namespace netstack;
@@ -80,6 +81,25 @@ TEST_CASE("a question for an address beyond the network is the sign of a missing
   CHECK(bed.only_guest().off_subnet.last_ns == bed.clock.monotonic_ns());
   CHECK(bed.only_guest().off_subnet_address == packets::ip("8.8.8.8"));
   CHECK(bed.only_guest().heard.count == 7);
+}
+
+TEST_CASE("a lease that is declined is noted with its address") {
+  Bed bed;
+  const auto send = [&](DhcpType type, std::optional<IpAddress> address, size_t cut = 0) {
+    Dhcp dhcp{.type = type, .client_mac = packets::mac(kOne).octets, .requested_ip = address};
+    std::vector<uint8_t> bytes = make_dhcp(dhcp);
+    bytes.resize(bytes.size() - cut);
+    bed.packet(
+        Builder().eth(kOne, kAll).ip("0.0.0.0", "255.255.255.255").udp(68, 67).payload(bytes));
+  };
+  send(DhcpType::kRequest, packets::ip("10.0.2.15"));
+  send(DhcpType::kDecline, std::nullopt);
+  send(DhcpType::kDecline, packets::ip("10.0.2.15"), 299);
+  CHECK(bed.only_guest().dhcp.count == 3);
+  CHECK(bed.only_guest().declined.count == 0);
+  send(DhcpType::kDecline, packets::ip("10.0.2.15"));
+  CHECK(bed.only_guest().declined.count == 1);
+  CHECK(bed.only_guest().declined_address == packets::ip("10.0.2.15"));
 }
 
 TEST_CASE("an address claimed by two is one claim with changes") {

@@ -30,6 +30,8 @@ json describe_guest(const GuestBook::Guest& guest, uint64_t now_ns) {
   return {{"mac", to_string(guest.mac)},
           {"heard_s", seconds_since(guest.heard.last_ns, now_ns)},
           {"dhcp", describe_sign(guest.dhcp, now_ns)},
+          {"declined",
+           describe_sign(guest.declined, now_ns, "address", to_string(guest.declined_address))},
           {"off_subnet",
            describe_sign(guest.off_subnet, now_ns, "address", to_string(guest.off_subnet_address))},
           {"tagged", describe_sign(guest.tagged, now_ns, "vid", guest.tagged_vid)},

@@ -19,6 +19,7 @@ Findings check_lan(const LanVisit& visit) {
   add(check_drops(visit));
   add(check_mtu(visit.now));
   add(check_forwards(visit.now));
+  add(check_flows(visit.now));
   add(check_reasons(visit.now));
   add(check_lock(visit.now));
   return all;

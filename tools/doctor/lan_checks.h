@@ -40,6 +40,9 @@ Findings check_mtu(const LanSight& lan);
 // Forwards whose guest does not answer: nobody listens there, or there is no guest.
 Findings check_forwards(const LanSight& lan);
 
+// Guests none of whose flows comes through.
+Findings check_flows(const LanSight& lan);
+
 // What guests were told of late, with the cause of each.
 Findings check_reasons(const LanSight& lan);
 

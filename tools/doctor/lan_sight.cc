@@ -95,6 +95,7 @@ GuestSight read_guest(const json& guest) {
   return {text(guest, "mac"),
           seconds(guest, "heard_s"),
           read_sign(guest, "dhcp"),
+          read_sign(guest, "declined"),
           read_sign(guest, "off_subnet"),
           read_sign(guest, "tagged", "vid"),
           read_sign(guest, "tagged_for_gateway", "vid"),
@@ -121,6 +122,23 @@ ReasonSight read_reason(const json& reason) {
           text(reason, "cause"),   text(reason, "fact"),
           text(reason, "cure"),    text(reason, "told"),
           count(reason, "count"),  seconds_since(seconds(reason, "last_time"))};
+}
+
+FlowSight read_flow(const json& flow) {
+  constexpr unsigned kDnsPort = 53;
+  const json& guest = member(flow, "guest");
+  const std::string name = text(flow, "name");
+  FlowSight sight{text(guest, "mac"),
+                  text(flow, "protocol"),
+                  name.empty() ? text(flow, "address") : name,
+                  number(flow, "port"),
+                  text(flow, "state"),
+                  text(flow, "reason"),
+                  text(flow, "direction") == "in",
+                  false,
+                  seconds_since(seconds(flow, "start"))};
+  sight.question = sight.port == kDnsPort && number(guest, "port") == 0;
+  return sight;
 }
 
 ForwardSight read_forward(const json& forward) {
@@ -180,6 +198,10 @@ void look_at_gateway(LanSight& lan, const Asking& asking) {
   if (lan.offers("GET /forwards")) {
     const json forwards = asking.get("/forwards");
     if (forwards.is_array()) lan.forwards = list_of<ForwardSight>(forwards, read_forward);
+  }
+  if (lan.offers("GET /flows")) {
+    const json flows = member(asking.get("/flows?limit=2048"), "flows");
+    if (flows.is_array()) lan.flows = list_of<FlowSight>(flows, read_flow);
   }
   if (lan.offers("GET /reasons")) {
     const json reasons = asking.get("/reasons");

@@ -61,7 +61,7 @@ struct SignSight {
 struct GuestSight {
   std::string mac;
   double heard_s = 0;
-  SignSight dhcp, off_subnet, tagged, tagged_for_gateway, foreign, oversized;
+  SignSight dhcp, declined, off_subnet, tagged, tagged_for_gateway, foreign, oversized;
 };
 struct ClaimSight {
   std::string address;
@@ -101,6 +101,19 @@ struct ReasonSight {
   double ago_s = 0;
 };
 
+// One flow of a guest, as the gateway has it on record.
+struct FlowSight {
+  std::string mac;
+  std::string protocol;
+  std::string place;  // the name it was looked up by, else the address
+  unsigned port = 0;
+  std::string state;   // "closed", "unreachable", …
+  std::string reason;  // the id of the cause; empty: none is known
+  bool inward = false;
+  bool question = false;  // to the gateway's DNS
+  double begun_s = 0;     // ago
+};
+
 struct ForwardSight {
   std::string rule;         // "tcp:127.0.0.1:2222-10.0.2.15:22"
   std::string state;        // waiting, ready
@@ -137,6 +150,7 @@ struct LanSight {
   std::optional<LoopSight> loop;
   std::optional<std::vector<ForwardSight>> forwards;
   std::optional<std::vector<ReasonSight>> reasons;  // told of longest ago first
+  std::optional<std::vector<FlowSight>> flows;      // the last opened first
 
   bool offers(const std::string& operation) const;
   const PortSight* port(unsigned number) const;
