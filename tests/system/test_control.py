@@ -277,6 +277,59 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         self.assertEqual(again.stop(), 0)
 
 
+class PrivateTest(lan_harness.LanTest):
+    """The LAN of one `lanyard run`, steered by --control."""
+
+    def run_guest(self, name, *options):
+        """Something that runs until it is ended, where a QEMU would."""
+        guest = self.folder / "guest"
+        guest.write_text("#!/bin/sh\nwhile :; do sleep 0.05; done\n")
+        guest.chmod(0o755)
+        return self.start(name, [lan_harness.LANYARD, "run", *options, "--", guest])
+
+    def test_it_can_be_steered_and_leaves_nothing(self):
+        directory = self.folder / "steer"
+        run = self.run_guest("run", "--control", directory, "--capture", self.folder / "x.pcap")
+        lan = lanyard.Control(directory).wait_until_there(20)
+        self.assertEqual(lan.about()["sandbox"]["locked"], "LANYARD_SANDBOX" not in os.environ)
+        self.assertEqual([port["plugs"][0]["name"] for port in lan.ports()][0], "gateway")
+        self.assertEqual([capture["file"] for capture in lan.captures()], [str(self.folder / "x.pcap")])
+        forward, = lan.add_forward("tcp::0-:22")
+        self.assertEqual(lan.forwards()[0]["port"], forward["port"])
+        with lan.captured(directory / "y.pcapng"):
+            self.assertEqual(len(lan.captures()), 2)
+        if lan.about()["sandbox"]["landlock_abi"]:
+            with self.assertRaisesRegex(lanyard.Error, f"locked itself out .* capture to a file in {directory}"):
+                lan.start_capture(self.folder / "z.pcapng")
+        os.unlink(directory / "y.pcapng")
+        text = subprocess.run([lan_harness.LANYARD, "ctl", directory], check=True, text=True, capture_output=True,
+                              timeout=20).stdout
+        self.assertIn("gateway", text)
+        self.assertIn("gateway 10.0.2.2 of 10.0.2.0/24", lan.doctor(lan_harness.LANYARD))
+        self.assertEqual(run.stop(), 128 + 15)
+        self.assertFalse(directory.exists())
+        with self.assertRaisesRegex(lanyard.Error, "is the LAN running"):
+            lan.wait_until_there(0.2)
+
+    def test_a_directory_in_use_and_a_lan_that_is_joined_are_refused(self):
+        directory, _ = self.start_lan()
+        for options, status, part in ((["--control", directory], 69, "in use"),
+                                      (["--control", self.folder / "c", "--lan", directory], 64,
+                                       f"by `lanyard ctl {directory}`")):
+            run = self.run_guest("refused", *options)
+            self.assertEqual(run.wait(20), status, run.stderr())
+            self.assertIn(part, run.stderr())
+            self.assertEqual(run.stderr().count("\n"), 1)
+        killed = self.run_guest("killed", "--control", self.folder / "c")
+        lanyard.Control(self.folder / "c").wait_until_there(20)
+        killed.child.kill()
+        killed.wait(20)
+        again = self.run_guest("again", "--control", self.folder / "c")
+        lan_harness.wait_for(lambda: "ports" in str(lanyard.Control(self.folder / "c").wait_until_there(20).about()),
+                             "the next one in the same place")
+        self.assertEqual(again.stop(), 128 + 15)
+
+
 class GatewayTest(lan_harness.LanTest):
     """What only a LAN with a gateway has."""
 

@@ -36,7 +36,7 @@ void refuse_path(const ControlledLan& target, const std::string& path) {
         403,
         fmt::format("cannot capture to {}: the switch has locked itself out of that directory; "
                     "capture to a file in {}, or start the switch with --capture-dir",
-                    path, target.lan.directory()));
+                    path, fmt::join(target.sandbox.writable, ", ")));
   }
   for (const RunningCapture& running : target.captures) {
     if (running.file != path) continue;

@@ -16,6 +16,8 @@
 #include "netstack/base/error.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
+#include "netstack/port/lan_directory.h"
+#include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/guest_plug.h"
 #include "tools/lanyard/lan_watch.h"
@@ -30,12 +32,19 @@ constexpr uint64_t kStartup_ns = netstack::kSecond_ns;  // a command that fails 
 
 struct RunOptions {
   GuestPlugOptions guest;
+  std::string control;  // the directory in which the private LAN is steered; empty: it is not
   LanOptions lan;
   LockOptions lock;
 };
 
 void refuse_options_of_a_private_lan(const RunOptions& options) {
   if (options.guest.join.empty()) return;
+  if (!options.control.empty()) {
+    throw netstack::Error(EX_USAGE,
+                          fmt::format("cannot use --control with --lan: the LAN that is "
+                                      "joined is steered where it is, by `lanyard ctl {}`",
+                                      options.guest.join));
+  }
   std::string given = options.lan.gateway_options();
   if (!options.lan.capture.empty()) given += given.empty() ? "--capture" : ", --capture";
   if (given.empty()) return;
@@ -63,6 +72,17 @@ int show_guest(const RunOptions& options, const std::vector<std::string>& guest_
   }
   return EX_OK;
 }
+
+// DIRECTORY/control of a LAN that has no directory of its own.
+struct PrivateControl {
+  PrivateControl(const std::string& path, Lan& lan, netstack::Log& log, netstack::Gateway* gateway)
+      : directory(path), socket(lan, log, gateway) {
+    socket.open(directory.file("control"));
+  }
+
+  netstack::LanDirectory directory;
+  ControlSocket socket;
+};
 
 // The exit status: the guest's own, unless it was well and the files are not.
 int write_egress(const RunOptions& options, netstack::Gateway& gateway, int status,
@@ -101,6 +121,11 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   }
   // Last, so that a command that cannot be run leaves no empty file.
   netstack::Capture* capture = options.lan.open_capture(lan, log);
+  std::optional<PrivateControl> control;
+  if (!options.control.empty()) {
+    control.emplace(options.control, lan, log, plugged.running);
+    control->socket.show_capture(options.lan.capture, capture);
+  }
   int status = EX_OK;
   guest.emplace(loop, log, std::move(plugged.command), [&](int exit_status) {
     status = exit_status;
@@ -118,7 +143,9 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   }
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();
-  lock_run(lock, plugged.gateway, log);
+  const Sandbox sandbox =
+      lock_run(lock, plugged.gateway, control ? control->directory.path() : "", log);
+  if (control) control->socket.show_sandbox(sandbox);
   if (capture != nullptr) capture->start_writer();
   if (!wanted) guest->end();
   const uint64_t began_ns = clock.monotonic_ns();
@@ -156,6 +183,12 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
       ->check([](const std::string& name) {
         return driver::transport_named(name) ? "" : "vhost-user, stream or vde is needed";
       });
+  command
+      ->add_option(
+          "--control", options->control,
+          "Steer the guest's own LAN in this directory, as `lanyard ctl DIR` does; made, and "
+          "removed at the end")
+      ->type_name("DIR");
   command->add_flag("--show", options->guest.show,
                     "Print the command as it would be started, and start nothing");
   options->lan.add_to(*command);

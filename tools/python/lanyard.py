@@ -87,6 +87,18 @@ class Control:
             raise Error(value['error'] if is_json else f'cannot {method} {path}: HTTP status {answer.status}')
         return value
 
+    def wait_until_there(self, timeout: float = START_S) -> Control:
+        """For a LAN that has just been started: until it answers."""
+        end = time.monotonic() + timeout
+        while True:
+            try:
+                self.about()
+                return self
+            except Error:
+                if time.monotonic() > end:
+                    raise
+            time.sleep(POLL_S)
+
     # --- what there is ---
 
     def about(self) -> dict[str, Any]:
