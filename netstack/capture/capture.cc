@@ -42,13 +42,15 @@ constexpr int kForever_ms = -1;  // for poll(2)
 }  // namespace
 
 Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view application,
-                 Writer writer)
+                 Writer writer, CaptureChoice choice)
     : path_(std::move(path)),
       clock_(clock),
       log_(log),
+      choice_(std::move(choice)),
+      filter_(choice_.filter.empty() ? nullptr : std::make_unique<FrameFilter>(choice_.filter)),
       output_(path_),
       wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      encoder_(make_encoder(path_, interfaces_, application)) {
+      encoder_(make_encoder(path_, interfaces_, application, choice_.snap_bytes)) {
   if (!wake_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
   if (writer == Writer::kStarts) start_writer();
 }
@@ -119,8 +121,12 @@ void Capture::record_finished(uint64_t wall_ns, const Frame& frame, uint16_t int
 
 void Capture::record(uint64_t wall_ns, const Frame& frame, uint16_t interface,
                      std::string_view comment) {
+  if (filter_ && !filter_->takes(frame)) {
+    ++left_out_frames_;
+    return;
+  }
   ++seen_frames_[interface];
-  if (!ring_.add(wall_ns, frame, interface, comment)) ++crowded_out_frames_;
+  if (!ring_.add(wall_ns, frame, interface, comment, choice_.snap_bytes)) ++crowded_out_frames_;
 }
 
 void Capture::wake_writer() {

@@ -13,6 +13,7 @@
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
 #include "netstack/capture/encoder.h"
+#include "netstack/capture/frame_filter.h"
 #include "netstack/capture/interface_table.h"
 #include "netstack/capture/output.h"
 #include "netstack/capture/record_ring.h"
@@ -25,9 +26,16 @@ constexpr size_t kCaptureBatchBytes = 1U << 20U;    // written at once, and wake
 constexpr uint64_t kCaptureDelay_ns = 100'000'000;  // until a frame is in the file, at the latest
 constexpr uint64_t kCaptureDrain_ns = kSecond_ns;   // for what is left, when the capture is closed
 
-// Writes every frame it sees to a file, whole, with the wall-clock time in nanoseconds; frames of
-// one burst share their time. Checksums are summed and super-frames cut as on a wire. tcpdump,
-// tshark and Wireshark read it, also while it grows.
+// Which frames go into a capture, and how much of each.
+struct CaptureChoice {
+  std::string filter = {};           // of pcap-filter(7), see FrameFilter; empty: every frame
+  uint32_t snap_bytes = kSnapBytes;  // the first so many; never more than kSnapBytes
+};
+constexpr uint32_t kSnapBytesMin = kEthernetHeadBytes;
+
+// Writes every frame it sees, or those that are chosen, to a file, whole, with the wall-clock time
+// in nanoseconds; frames of one burst share their time. Checksums are summed and super-frames cut
+// as on a wire. tcpdump, tshark and Wireshark read it, also while it grows.
 //
 // A file named *.pcapng holds more than a pcap: each port is an interface of its own, and a frame
 // with a note of its port's (Port::notes()) has it as its comment.
@@ -47,7 +55,7 @@ class Capture final : public Mirror {
   // the file as what wrote it.
   // kWaits: nothing is written before start_writer().
   Capture(std::string path, Clock& clock, Log& log, std::string_view application = "lanyard",
-          Writer writer = Writer::kStarts);
+          Writer writer = Writer::kStarts, CaptureChoice choice = {});
   ~Capture() override;
 
   void start_writer();  // once; throws Error when there can be no thread
@@ -60,6 +68,8 @@ class Capture final : public Mirror {
 
   // In the file, and not in it. A frame that waits is in neither; exact after close().
   uint64_t frames_captured() const { return written_frames_.load(); }
+  const CaptureChoice& choice() const { return choice_; }
+  uint64_t frames_left_out() const { return left_out_frames_; }  // by the filter; in neither count
   uint64_t frames_lost() const { return crowded_out_frames_ + unwritten_frames_.load(); }
 
  private:
@@ -82,6 +92,8 @@ class Capture final : public Mirror {
   std::string path_;
   Clock& clock_;
   Log& log_;
+  CaptureChoice choice_;
+  std::unique_ptr<FrameFilter> filter_;  // before the file is opened, which empties it; null: none
   RecordRing ring_{kCaptureRingBytes};
   InterfaceTable interfaces_;
   Output output_;
@@ -90,7 +102,8 @@ class Capture final : public Mirror {
   // The loop's side.
   bool open_ = true;
   uint64_t woken_at_bytes_ = 0;
-  uint64_t crowded_out_frames_ = 0;    // the ring was full
+  uint64_t crowded_out_frames_ = 0;  // the ring was full
+  uint64_t left_out_frames_ = 0;
   std::vector<uint64_t> seen_frames_;  // by interface
   uint64_t closed_wall_ns_ = 0;        // these two are the writer's once output_ is stopped
   bool said_crowded_ = false;

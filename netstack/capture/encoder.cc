@@ -6,14 +6,14 @@
 
 namespace netstack {
 
-static_assert(kSnapBytes >= static_cast<int>(kFrameBytesMax), "no frame is cut to fit the file");
+static_assert(kSnapBytes >= kFrameBytesMax, "no frame is cut to fit the file");
 
 std::unique_ptr<Encoder> make_encoder(std::string_view path, const InterfaceTable& interfaces,
-                                      std::string_view application) {
+                                      std::string_view application, uint32_t snap_bytes) {
   if (path.ends_with(".pcapng") || path.ends_with(".ntar")) {
-    return std::make_unique<PcapngEncoder>(interfaces, application);
+    return std::make_unique<PcapngEncoder>(interfaces, application, snap_bytes);
   }
-  return std::make_unique<PcapEncoder>();
+  return std::make_unique<PcapEncoder>(snap_bytes);
 }
 
 }  // namespace netstack

@@ -13,7 +13,7 @@
 
 namespace netstack {
 
-constexpr int kSnapBytes = 262'144;  // what tcpdump and Wireshark accept at most
+constexpr uint32_t kSnapBytes = 262'144;  // what tcpdump and Wireshark accept at most
 
 // Turns frames into the bytes of a capture file, in memory: what happens when a descriptor takes
 // only part of them is decided elsewhere, unit by unit. Belongs to one thread.
@@ -46,8 +46,9 @@ class Encoder {
 };
 
 // pcapng for a file named *.pcapng or *.ntar, pcap for every other name, descriptors included.
-// `application` names us in the file, as in "lanyard 1.2". The table is borrowed.
+// `application` names us in the file, as in "lanyard 1.2"; `snap_bytes` stands there as what frames
+// are cut at. The table is borrowed.
 std::unique_ptr<Encoder> make_encoder(std::string_view path, const InterfaceTable& interfaces,
-                                      std::string_view application);
+                                      std::string_view application, uint32_t snap_bytes);
 
 }  // namespace netstack

@@ -7,8 +7,8 @@
 
 namespace netstack {
 
-PcapEncoder::PcapEncoder()
-    : pcap_(::pcap_open_dead_with_tstamp_precision(DLT_EN10MB, kSnapBytes,
+PcapEncoder::PcapEncoder(uint32_t snap_bytes)
+    : pcap_(::pcap_open_dead_with_tstamp_precision(DLT_EN10MB, static_cast<int>(snap_bytes),
                                                    PCAP_TSTAMP_PRECISION_NANO)),
       file_(::open_memstream(&memory_, &memory_size_)) {
   check(pcap_ != nullptr && file_ != nullptr, "there is memory for a capture");
@@ -29,7 +29,7 @@ void PcapEncoder::add(const RecordRing::Record& record) {
   head.ts.tv_sec = static_cast<time_t>(record.wall_ns / kSecond_ns);
   head.ts.tv_usec = static_cast<suseconds_t>(record.wall_ns % kSecond_ns);  // ns: see above
   head.caplen = static_cast<bpf_u_int32>(record.bytes.size());
-  head.len = head.caplen;
+  head.len = record.wire_bytes();
   ::pcap_dump(reinterpret_cast<u_char*>(dumper_), &head, record.bytes.data());
   ends_.push_back(static_cast<size_t>(::pcap_dump_ftell64(dumper_)));
 }

@@ -16,7 +16,7 @@ namespace netstack {
 // order). libpcap writes the format. It has no place for interfaces, comments and statistics.
 class PcapEncoder final : public Encoder {
  public:
-  PcapEncoder();
+  explicit PcapEncoder(uint32_t snap_bytes = kSnapBytes);
   ~PcapEncoder() override;
   PcapEncoder(const PcapEncoder&) = delete;
   PcapEncoder& operator=(const PcapEncoder&) = delete;

@@ -24,27 +24,29 @@ namespace {
 
 constexpr uint8_t kNanoseconds = 9;  // of kIfTimeResolution
 
-void add_interface(std::vector<uint8_t>& out, std::string_view name, std::string_view description) {
-  Block block(out, pcapng::kInterfaceDescription);  // §4.2
-  block.number(pcapng::kLinkTypeEthernet);
-  block.number(uint16_t{0});
-  block.number(uint32_t{kSnapBytes});
-  block.text(pcapng::kIfName, name);
-  block.text(pcapng::kIfDescription, description);
-  block.option(pcapng::kIfTimeResolution, kNanoseconds);
-  block.end();
-}
-
 }  // namespace
 
-PcapngEncoder::PcapngEncoder(const InterfaceTable& interfaces, std::string_view application)
-    : interfaces_(interfaces) {
+PcapngEncoder::PcapngEncoder(const InterfaceTable& interfaces, std::string_view application,
+                             uint32_t snap_bytes)
+    : interfaces_(interfaces), snap_bytes_(snap_bytes) {
   Block block(file_header_, pcapng::kSectionHeader);  // §4.1
   block.number(pcapng::kByteOrderMagic);
   block.number(pcapng::kVersionMajor);
   block.number(pcapng::kVersionMinor);
   block.number(pcapng::kLengthUnknown);
   block.text(pcapng::kShbUserApplication, application);
+  block.end();
+}
+
+void PcapngEncoder::add_interface(std::vector<uint8_t>& out, std::string_view name,
+                                  std::string_view description) const {
+  Block block(out, pcapng::kInterfaceDescription);  // §4.2
+  block.number(pcapng::kLinkTypeEthernet);
+  block.number(uint16_t{0});
+  block.number(snap_bytes_);
+  block.text(pcapng::kIfName, name);
+  block.text(pcapng::kIfDescription, description);
+  block.option(pcapng::kIfTimeResolution, kNanoseconds);
   block.end();
 }
 
@@ -69,8 +71,8 @@ void PcapngEncoder::add(const RecordRing::Record& record) {
   Block block(bytes_, pcapng::kEnhancedPacket);  // §4.3
   block.number(number);
   block.time(record.wall_ns);
-  block.number(size);  // captured,
-  block.number(size);  // and on the wire
+  block.number(size);
+  block.number(record.wire_bytes());
   block.data(record.bytes);
   block.option(pcapng::kEpbFlags, pcapng::kFlagInbound);
   block.text(pcapng::kComment, record.comment);

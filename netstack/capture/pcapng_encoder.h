@@ -19,7 +19,8 @@ namespace netstack {
 //   trailer   Interface Statistics, one per interface
 class PcapngEncoder final : public Encoder {
  public:
-  PcapngEncoder(const InterfaceTable& interfaces, std::string_view application);
+  PcapngEncoder(const InterfaceTable& interfaces, std::string_view application,
+                uint32_t snap_bytes = kSnapBytes);
 
   std::span<const uint8_t> file_header() const override { return file_header_; }
   void add(const RecordRing::Record& record) override;
@@ -34,9 +35,12 @@ class PcapngEncoder final : public Encoder {
     size_t described_count;  // interfaces in the file when this unit is
   };
 
+  void add_interface(std::vector<uint8_t>& out, std::string_view name,
+                     std::string_view description) const;
   uint32_t describe(uint16_t interface, std::vector<uint8_t>& out);
 
   const InterfaceTable& interfaces_;
+  uint32_t snap_bytes_;
   std::vector<uint8_t> file_header_;
   std::vector<uint8_t> bytes_;
   std::vector<Unit> units_;

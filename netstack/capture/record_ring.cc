@@ -1,5 +1,6 @@
 #include "netstack/capture/record_ring.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "netstack/base/check.h"
@@ -25,9 +26,12 @@ void RecordRing::put_head(uint64_t at, const Head& head) {
 }
 
 bool RecordRing::add(uint64_t wall_ns, const Frame& frame, uint16_t interface,
-                     std::string_view comment) {
+                     std::string_view comment, uint32_t snap_bytes) {
   comment = comment.substr(0, kCommentBytesMax);
-  const Head head{wall_ns, frame.bytes, interface, static_cast<uint16_t>(comment.size())};
+  const uint32_t bytes = std::min(frame.bytes, snap_bytes);
+  // The masks change nothing: they tell the compiler that the fields are wide enough.
+  const Head head{wall_ns, bytes & 0x1ffffU, frame.bytes & 0x1ffffU, interface,
+                  comment.size() & 0x3fffU};
   const size_t need = room_for(head);
   const size_t until_end = size_ - added_ % size_;
   const size_t skip = need > until_end ? until_end : 0;
@@ -35,13 +39,13 @@ bool RecordRing::add(uint64_t wall_ns, const Frame& frame, uint16_t interface,
     drained_seen_ = drained_.load(std::memory_order_acquire);
     if (added_ + skip + need - drained_seen_ > size_) return false;
   }
-  if (skip > 0) put_head(added_, {0, 0, 0, 0});
+  if (skip > 0) put_head(added_, {});
   added_ += skip;
   put_head(added_, head);
-  uint8_t* const bytes = memory_.get() + added_ % size_ + sizeof(Head);
-  const uint32_t copied = copy_frame(frame, bytes);
-  check(copied == frame.bytes, "a frame is as long as its parts");
-  if (!comment.empty()) std::memcpy(bytes + copied, comment.data(), comment.size());
+  uint8_t* const out = memory_.get() + added_ % size_ + sizeof(Head);
+  const uint32_t copied = copy_frame(frame, out, bytes);
+  check(copied == bytes, "a frame is as long as its parts");
+  if (!comment.empty()) std::memcpy(out + copied, comment.data(), comment.size());
   added_ += need;
   return true;
 }
@@ -62,9 +66,10 @@ bool RecordRing::next(Record& record) {
     }
     const uint8_t* const bytes = memory_.get() + taken_ % size_ + sizeof head;
     record = {head.wall_ns,
-              head.interface,
+              static_cast<uint16_t>(head.interface),
               {bytes, head.bytes},
-              {reinterpret_cast<const char*>(bytes + head.bytes), head.comment_bytes}};
+              {reinterpret_cast<const char*>(bytes + head.bytes), head.comment_bytes},
+              static_cast<uint32_t>(head.wire_bytes)};
     taken_ += room_for(head);
     return true;
   }

@@ -32,14 +32,20 @@ class RecordRing {
     uint16_t interface = 0;          // of an InterfaceTable
     std::span<const uint8_t> bytes;  // valid until release(), as is the comment
     std::string_view comment;        // UTF-8, cut after kCommentBytesMax; empty: none
+    uint32_t frame_bytes = 0;        // of which `bytes` may be the beginning; 0: it is all
+
+    uint32_t wire_bytes() const {
+      return frame_bytes != 0 ? frame_bytes : static_cast<uint32_t>(bytes.size());
+    }
   };
 
   explicit RecordRing(size_t size);  // a multiple of kAlignBytes, for two of the longest records
 
-  // The loop's side. add() copies the frame and says false when there is no room; publish() shows
-  // what was added to the writer and returns how many bytes went through the ring so far.
+  // The loop's side. add() copies the frame, or its first `snap_bytes`, and says false when there
+  // is no room; publish() shows what was added to the writer and returns how many bytes went
+  // through the ring so far.
   bool add(uint64_t wall_ns, const Frame& frame, uint16_t interface = 0,
-           std::string_view comment = {});
+           std::string_view comment = {}, uint32_t snap_bytes = kFrameBytesMax);
   uint64_t publish();
 
   // The writer's side. next() steps through what was published and says false at its end;
@@ -52,11 +58,12 @@ class RecordRing {
  private:
   struct Head {
     uint64_t wall_ns;
-    uint32_t bytes;  // 0: nothing more before the end of the ring
-    uint16_t interface;
-    uint16_t comment_bytes;
+    uint64_t bytes : 17;  // 0: nothing more before the end of the ring
+    uint64_t wire_bytes : 17;
+    uint64_t interface : 16;
+    uint64_t comment_bytes : 14;
   };
-  static_assert(kCommentBytesMax <= UINT16_MAX);
+  static_assert(kFrameBytesMax < 1U << 17U && kCommentBytesMax < 1U << 14U);
   static_assert(sizeof(Head) == kAlignBytes, "a head fits wherever a record may begin");
 
   static size_t room_for(const Head& head);

@@ -18,15 +18,16 @@ bool view_frame(const uint8_t* data, size_t size, Frame& frame, iovec& body) {
   return true;
 }
 
-uint32_t copy_frame(const Frame& frame, uint8_t* out) {
-  std::memcpy(out, frame.head.data(), frame.head_bytes);
-  uint8_t* at = out + frame.head_bytes;
+uint32_t copy_frame(const Frame& frame, uint8_t* out, uint32_t bytes_max) {
+  size_t copied = std::min<size_t>(frame.head_bytes, bytes_max);
+  std::memcpy(out, frame.head.data(), copied);
   for (const iovec& part : frame.body) {
-    if (part.iov_len == 0) continue;  // its base may be null, which memcpy must not be given
-    std::memcpy(at, part.iov_base, part.iov_len);
-    at += part.iov_len;
+    const size_t size = std::min<size_t>(part.iov_len, bytes_max - copied);
+    if (size == 0) continue;  // its base may be null, which memcpy must not be given
+    std::memcpy(out + copied, part.iov_base, size);
+    copied += size;
   }
-  return static_cast<uint32_t>(at - out);
+  return static_cast<uint32_t>(copied);
 }
 
 }  // namespace netstack

@@ -105,8 +105,8 @@ inline bool copy_head(const uint8_t* data, size_t size, Frame& frame) {
 // live as long as the frame. False: a runt, as in copy_head().
 bool view_frame(const uint8_t* data, size_t size, Frame& frame, iovec& body);
 
-// Copies the whole frame to `out`, which holds at least frame.bytes, and returns the byte count.
-uint32_t copy_frame(const Frame& frame, uint8_t* out);
+// Copies the frame to `out`, or its first `bytes_max`, and returns how many those are.
+uint32_t copy_frame(const Frame& frame, uint8_t* out, uint32_t bytes_max = UINT32_MAX);
 
 // A burst of frames made from contiguous buffers, with the storage their bodies need.
 template <size_t kCapacity>

@@ -109,6 +109,43 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         for name in ("some.pcap", "other.pcapng"):
             self.assertEqual(len(lan_harness.tcpdump_lines(f"{self.folder.name}/{name}")), 1)
 
+    def test_a_capture_takes_a_filter(self):
+        self.ctl("capture", "start", "arp.pcap", "--filter", "arp", "--snaplen", "20")
+        self.assertRegex(self.ctl("capture", "list"), r"(?m)^1 +0 +0 +0 +.*/arp.pcap +arp$")
+        plug = self.plug()
+        plug.send(FRAME)
+        plug.send(FRAME[:12] + b"\x08\x06" + FRAME[14:])
+        lan_harness.wait_for(lambda: self.lan.captures()[0]["left_out"] == 1 and self.lan.captures()[0]["frames"] == 1,
+                             "two frames")
+        self.ctl("capture", "stop")
+        self.assertEqual(os.path.getsize(self.folder.name + "/arp.pcap"), 24 + 16 + 20)
+        for words, part in ((["--filter", "tcp prot 80"], '"prot" is no keyword, number or address'),
+                            (["--filter", "host example.org"], "names are not looked up"),
+                            (["--filter", "tcp port"], "syntax error"), (["--snaplen", "1"], "no number from 14")):
+            line = self.ctl("capture", "start", "no.pcap", *words, status=65)
+            self.assertIn(part, line)
+            self.assertEqual(line.count("\n"), 1)
+        self.assertFalse(os.path.exists(self.folder.name + "/no.pcap"))
+
+    def test_a_filter_at_the_start(self):
+        file = self.folder.name + "/start.pcapng"
+        lan = lanyard.Lan(self.folder.name + "/second", program=lan_harness.LANYARD, capture=file,
+                          options=["--capture-filter", "ip", "--capture-snaplen", "30"])
+        self.addCleanup(lan.stop)
+        plug = vde_harness.Plug(lan.directory)
+        self.addCleanup(plug.close)
+        plug.send(FRAME[:12] + b"\x08\x06" + FRAME[14:])
+        plug.send(FRAME[:14] + b"\x45" + FRAME[15:])
+        lan_harness.wait_for(lambda: lan.port(1)["counters"]["ingress_frames"] == 2, "two frames")
+        capture, = lan.captures()
+        self.assertEqual((capture["filter"], capture["snaplen"], capture["left_out"]), ("ip", 30, 1))
+        self.assertEqual(lan.stop(), 0)
+        self.assertEqual(len(lan_harness.tcpdump_lines(file)), 1)
+        done = subprocess.run([lan_harness.LANYARD, "switch", self.folder.name + "/third", "--capture", file,
+                               "--capture-filter", "tcp prot 80"], text=True, capture_output=True, timeout=20)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (64, 1))
+        self.assertIn('cannot use the filter "tcp prot 80"', done.stderr)
+
     def test_the_overview_and_its_tables_are_clean_in_a_log(self):
         self.assertIn("Nobody is plugged in.", self.ctl())
         plug = self.plug()

@@ -161,6 +161,38 @@ TEST_CASE("captures: several at once, by absolute path, each ended by its id") {
   CHECK(parse_lines(read_all(events)).size() == 4);
 }
 
+TEST_CASE("a capture takes a filter and a length, and refuses bad ones in one line") {
+  World world;
+  TemporaryDirectory folder;
+  const std::string file = folder.file("x.pcap");
+  const auto start = [&](json body) {
+    body["file"] = file;
+    return world.ask("POST", "/captures", body);
+  };
+  for (const json& body :
+       {json{{"filter", "tcp prot 80"}}, json{{"filter", 80}}, json{{"filter", "host example.org"}},
+        json{{"snaplen", 13}}, json{{"snaplen", -1}}, json{{"snaplen", "96"}},
+        json{{"snaplen", 262'145}}, json{{"snaplen", 96.5}}}) {
+    CAPTURE(body.dump());
+    CHECK(start(body).status == 400);
+    CHECK(start(body).json["error"].get<std::string>().find('\n') == std::string::npos);
+  }
+  CHECK(!std::filesystem::exists(file));
+  const ControlReply reply = start({{"filter", "ether[0] & 1 == 0"}, {"snaplen", 20}});
+  CHECK(reply.status == 201);
+  CHECK(reply.json["filter"] == "ether[0] & 1 == 0");
+  CHECK(reply.json["snaplen"] == 20);
+  MemoryPort* port = world.plug();
+  std::vector<uint8_t> frame = numbered_frame(60, 1);
+  frame[0] = 0xff;
+  port->inject(frame);
+  frame[0] = 0x52;
+  port->inject(frame);
+  CHECK(world.ask("GET", "/captures").json[0]["left_out"] == 1);
+  world.ask("DELETE", "/captures");
+  CHECK(std::filesystem::file_size(file) == 24 + 16 + 20);
+}
+
 TEST_CASE("no more captures at once than there is a limit for") {
   World world;
   TemporaryDirectory folder;

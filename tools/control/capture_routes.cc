@@ -6,6 +6,8 @@
 #include <charconv>
 #include <memory>
 
+#include "netstack/base/error.h"
+
 namespace tools {
 
 namespace {
@@ -13,9 +15,14 @@ namespace {
 using nlohmann::json;
 
 json describe_capture(const RunningCapture& running) {
+  const netstack::CaptureChoice& choice = running.capture->choice();
+  const bool whole = choice.snap_bytes == netstack::kSnapBytes;
   return {{"id", running.id},
           {"file", running.file},
+          {"filter", choice.filter.empty() ? json(nullptr) : json(choice.filter)},
+          {"snaplen", whole ? json(nullptr) : json(choice.snap_bytes)},
           {"frames", running.capture->frames_captured()},
+          {"left_out", running.capture->frames_left_out()},
           {"lost", running.capture->frames_lost()}};
 }
 
@@ -52,11 +59,37 @@ void refuse_path(const ControlledLan& target, const std::string& path) {
   }
 }
 
+void refuse_filter(const std::string& filter) {
+  try {
+    const netstack::FrameFilter tried(filter);
+  } catch (const netstack::Error& error) {
+    throw ControlRefusal(400, error.what());
+  }
+}
+
+netstack::CaptureChoice choice_of(const ControlRequest& request) {
+  netstack::CaptureChoice choice;
+  if (request.body.contains("filter")) choice.filter = text_member(request, "filter");
+  if (const auto snaplen = request.body.find("snaplen"); snaplen != request.body.end()) {
+    const uint64_t bytes = snaplen->is_number_unsigned() ? snaplen->get<uint64_t>() : 0;
+    if (bytes < netstack::kSnapBytesMin || bytes > netstack::kSnapBytes) {
+      throw ControlRefusal(
+          400, fmt::format("cannot POST /captures: \"snaplen\" is no number from {} to {}",
+                           netstack::kSnapBytesMin, netstack::kSnapBytes));
+    }
+    choice.snap_bytes = static_cast<uint32_t>(bytes);
+  }
+  refuse_filter(choice.filter);
+  return choice;
+}
+
 ControlReply start_capture(ControlledLan& target, const ControlRequest& request) {
   const std::string path = text_member(request, "file");
+  const netstack::CaptureChoice choice = choice_of(request);
   refuse_path(target, path);
   auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop().clock(), target.log,
-                                                     "lanyard " LANYARD_VERSION);
+                                                     "lanyard " LANYARD_VERSION,
+                                                     netstack::Capture::Writer::kStarts, choice);
   target.captures.push_back({target.next_capture_id++, path, capture.get()});
   target.lan.add_mirror(std::move(capture));
   const RunningCapture& running = target.captures.back();

@@ -122,13 +122,22 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
                    "other names are pcap")
       ->required()
       ->type_name("");
-  start->callback([options] {
+  auto filter = std::make_shared<std::string>();
+  auto snap_bytes = std::make_shared<uint32_t>(0);
+  start->add_option("--filter", *filter, "Only such frames, for example 'tcp port 80'")
+      ->type_name("EXPRESSION");
+  start->add_option("--snaplen", *snap_bytes, "So many bytes of each frame (default: all)")
+      ->type_name("BYTES");
+  start->callback([options, filter, snap_bytes] {
     char* here = ::getcwd(nullptr, 0);  // the switch has a working directory of its own
     const std::string folder = here != nullptr ? here : "";
     std::free(here);
     const std::string file =
         options->word.starts_with('/') ? options->word : folder + '/' + options->word;
-    ask(*options, "POST", "/captures", {{"file", file}});
+    json body = {{"file", file}};
+    if (!filter->empty()) body["filter"] = *filter;
+    if (*snap_bytes != 0) body["snaplen"] = *snap_bytes;
+    ask(*options, "POST", "/captures", body);
   });
   CLI::App* stop = command->add_subcommand("stop", "Write what is left and close the file");
   stop->add_option("ID", options->word, "Which one (default: all)")->type_name("");

@@ -160,13 +160,15 @@ std::string CtlTables::leases(const json& leases) const {
 }
 
 std::string CtlTables::captures(const json& captures) const {
-  Rows rows{{"ID", "FRAMES", "LOST", "FILE"}};
+  Rows rows{{"ID", "FRAMES", "LEFT OUT", "LOST", "FILE", "FILTER"}};
   for (const json& capture : captures) {
     const std::string lost = cell(capture, "lost");
     rows.push_back({{cell(capture, "id")},
                     {cell(capture, "frames")},
+                    {cell(capture, "left_out")},
                     {lost, lost != "0"},
-                    {cell(capture, "file")}});
+                    {cell(capture, "file")},
+                    {cell(capture, "filter")}});
   }
   return text_table(rows, colours_);
 }

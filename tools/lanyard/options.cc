@@ -21,16 +21,23 @@ void LanOptions::add_to(CLI::App& app) {
   add_names_to(app);
   policy.add_to(app);
   egress.add_to(app);
-  app.add_option(
-         "--capture", capture,
-         "Write every frame to this file, whole, as it enters the switch: *.pcapng has the "
-         "ports' names and why something was unreachable, other names are pcap; - is stdout")
-      ->type_name("FILE")
-      ->check([](const std::string& path) {
-        return path.empty()
-                   ? std::string("the capture's name is empty; give a file, or - for stdout")
-                   : std::string();
-      });
+  CLI::Option* file = app.add_option(
+      "--capture", capture,
+      "Write every frame to this file, whole, as it enters the switch: *.pcapng has the "
+      "ports' names and why something was unreachable, other names are pcap; - is stdout");
+  file->type_name("FILE")->check([](const std::string& path) {
+    return path.empty() ? std::string("the capture's name is empty; give a file, or - for stdout")
+                        : std::string();
+  });
+  app.add_option("--capture-filter", capture_choice.filter,
+                 "Only frames that this takes, as tcpdump has it: 'tcp port 80 and host 10.0.2.15'")
+      ->type_name("EXPRESSION")
+      ->needs(file);
+  app.add_option("--capture-snaplen", capture_choice.snap_bytes,
+                 "Only so many bytes of each frame (default: all)")
+      ->type_name("BYTES")
+      ->check(CLI::Range(netstack::kSnapBytesMin, netstack::kSnapBytes))
+      ->needs(file);
 }
 
 void LanOptions::add_names_to(CLI::App& app) {
@@ -104,9 +111,9 @@ netstack::GatewayConfig LanOptions::gateway() const {
 
 netstack::Capture* LanOptions::open_capture(Lan& lan, netstack::Log& log) const {
   if (capture.empty()) return nullptr;
-  auto opened = std::make_unique<netstack::Capture>(capture, lan.loop().clock(), log,
-                                                    "lanyard " LANYARD_VERSION,
-                                                    netstack::Capture::Writer::kWaits);
+  auto opened = std::make_unique<netstack::Capture>(
+      capture, lan.loop().clock(), log, "lanyard " LANYARD_VERSION,
+      netstack::Capture::Writer::kWaits, capture_choice);
   netstack::Capture* writing = opened.get();
   lan.add_mirror(std::move(opened));
   return writing;

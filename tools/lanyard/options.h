@@ -27,6 +27,7 @@ struct LanOptions {
   PolicyOptions policy;
   EgressFiles egress;
   std::string capture;
+  netstack::CaptureChoice capture_choice;
 
   void add_to(CLI::App& app);
   // The options that only a gateway has a use for, as far as they were given: "--net, --host".

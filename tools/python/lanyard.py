@@ -229,21 +229,26 @@ class Control:
         return self.request('DELETE', f'/policy/rules/{rule_id}')
 
     def captures(self) -> list[dict[str, Any]]:
-        """Captures that run: id, file, frames, lost."""
+        """Captures that run: id, file, filter, snaplen, frames, left_out, lost."""
         return self.request('GET', '/captures')
 
-    def start_capture(self, file: str | os.PathLike[str]) -> dict[str, Any]:
-        """Writes every frame to `file` from now on; *.pcapng or pcap. Its 'id' is for stop_capture()."""
-        return self.request('POST', '/captures', {'file': os.path.abspath(file)})
+    def start_capture(self, file: str | os.PathLike[str], filter: str | None = None,
+                      snaplen: int | None = None) -> dict[str, Any]:
+        """Writes every frame to `file` from now on, or those that `filter` takes ('tcp port 80'), or `snaplen` bytes
+        of each; *.pcapng or pcap. Its 'id' is for stop_capture()."""
+        given = {'filter': filter, 'snaplen': snaplen}
+        body = {'file': os.path.abspath(file), **{name: value for name, value in given.items() if value is not None}}
+        return self.request('POST', '/captures', body)
 
     def stop_capture(self, capture_id: int | None = None) -> list[dict[str, Any]]:
         """Ends that capture, or all; the file is whole then. Those that still run."""
         return self.request('DELETE', '/captures' if capture_id is None else f'/captures/{capture_id}')
 
     @contextlib.contextmanager
-    def captured(self, file: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    def captured(self, file: str | os.PathLike[str], filter: str | None = None,
+                 snaplen: int | None = None) -> Iterator[dict[str, Any]]:
         """A capture for the length of a with block."""
-        capture = self.start_capture(file)
+        capture = self.start_capture(file, filter, snaplen)
         try:
             yield capture
         finally:
