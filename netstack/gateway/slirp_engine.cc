@@ -352,9 +352,11 @@ void SlirpEngine::ask(int fd, uint32_t epoll_events) {
 // What was asked for before and not in this fill.
 void SlirpEngine::leave_out_stale() {
   std::erase_if(asked_, [this](int fd) {
-    if (descriptors_[fd].generation == generation_) return false;
+    Descriptor& slot = descriptors_[fd];
+    if (slot.generation == generation_) return false;
     ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
-    descriptors_.erase(fd);
+    slot.asked = 0;
+    if (slot.lost_errno == 0) descriptors_.erase(fd);  // else the guest is still to be told
     ++moves_;
     return true;
   });
