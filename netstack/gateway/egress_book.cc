@@ -26,18 +26,20 @@ EgressBook::Key EgressBook::key_of(const Flow& flow) {
 }
 
 void EgressBook::add(const Flow& flow) {
-  if (flow.inward || flow.service) return;
-  Row* found = row(key_of(flow));
-  if (found == nullptr) return;
-  ++found->flows_count;
-  ++found->outcomes[static_cast<size_t>(flow.outcome())];
-  if (flow.cause) ++found->causes[*flow.cause];
-  found->named = !flow.name.empty();
-  netstack::add(found->out, flow.out);
-  netstack::add(found->in, flow.in);
-  note(found->addresses, flow.key.peer);
-  note(found->guests, flow.guest_mac);
-  if (!flow.rule.empty()) found->rule = flow.rule;
+  if (!concerns(flow)) return;
+  if (Row* found = row(key_of(flow)); found != nullptr) add(flow, *found);
+}
+
+void EgressBook::add(const Flow& flow, Row& row) {
+  ++row.flows_count;
+  ++row.outcomes[static_cast<size_t>(flow.outcome())];
+  if (flow.cause) ++row.causes[*flow.cause];
+  row.named = !flow.name.empty();
+  netstack::add(row.out, flow.out);
+  netstack::add(row.in, flow.in);
+  note(row.addresses, flow.key.peer);
+  note(row.guests, flow.guest_mac);
+  if (!flow.rule.empty()) row.rule = flow.rule;
 }
 
 void EgressBook::add_packets(const Flow& flow, const FlowCount& out) {

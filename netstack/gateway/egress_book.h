@@ -43,6 +43,10 @@ class EgressBook {
   };
   using Rows = std::map<Key, Row>;
 
+  static bool concerns(const Flow& flow) { return !flow.inward && !flow.service; }
+  static Key key_of(const Flow& flow);
+  static void add(const Flow& flow, Row& row);
+
   void add(const Flow& flow);
   // More packets of a flow that has been added.
   void add_packets(const Flow& flow, const FlowCount& out);
@@ -56,7 +60,6 @@ class EgressBook {
 
  private:
   Row* row(Key key);
-  static Key key_of(const Flow& flow);
 
   Rows rows_;
   uint64_t unlisted_count_ = 0;

@@ -263,14 +263,21 @@ std::vector<const Flow*> FlowAccount::recent(size_t count_max,
   return found;
 }
 
-EgressBook FlowAccount::report() const {
-  EgressBook book = book_;
+std::vector<FlowAccount::Ref> FlowAccount::live_flows() const {
+  std::vector<Ref> refs;
+  refs.reserve(live_count_);
   for (uint8_t list = kEnded + 1; list < kLists; ++list) {
     for (auto place = table_.first(list); place != FlowTable::kNowhere;
          place = table_.at(place).next) {
-      book.add(table_.at(place));
+      refs.push_back({place, table_.at(place).number});
     }
   }
+  return refs;
+}
+
+EgressBook FlowAccount::report() const {
+  EgressBook book = book_;
+  for (const Ref& ref : live_flows()) book.add(table_.at(ref.place));
   return book;
 }
 

@@ -105,6 +105,20 @@ class FlowAccount {
       const;  // the last opened first; valid until the next call that opens or ends one
   EgressBook report() const;  // with the live flows as they are now
 
+  // For who looks at flows while they come and go: a flow as it can be found again later.
+  struct Ref {
+    FlowTable::Place place;
+    uint64_t number;
+  };
+  Ref ref_of(const Flow& flow) const { return {table_.place_of(flow), flow.number}; }
+  // Null: another flow has its place.
+  const Flow* find(const Ref& ref) const {
+    const Flow& flow = table_.at(ref.place);
+    return flow.number == ref.number ? &flow : nullptr;
+  }
+  std::vector<Ref> live_flows() const;
+  const EgressBook& ended_flows() const { return book_; }
+
   size_t live_count() const { return live_count_; }
   size_t flows_max() const { return table_.capacity(); }
   const Counters& counters() const { return counters_; }

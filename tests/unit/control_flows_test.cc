@@ -2,17 +2,13 @@
 // report.
 #include <doctest/doctest.h>
 
-#include <set>
-#include <sstream>
 #include <string>
 
+#include "tests/unit/control_bed.h"
 #include "tests/unit/gateway_bed.h"
 #include "tests/unit/port_fixture.h"
-#include "tests/unit/whole_reply.h"
-#include "tools/control/api_description.h"
-#include "tools/control/control_socket.h"
 #include "tools/control/egress_report.h"
-#include "tools/lan/lan.h"
+#include "tools/control/json_pieces.h"
 
 using namespace tests;
 using namespace tools;
@@ -20,47 +16,20 @@ using nlohmann::json;
 
 namespace {
 
-struct World {
-  World() {
-    add_all_routes(router, target);
-    publish_all_events(target, events);
-  }
-  ~World() { forget_all_events(target); }
-  ControlReply ask(const char* method, const std::string& path, json body = json::object(),
-                   NamedTexts query = {}) {
-    ControlRequest request{.method = method, .path = path, .body = std::move(body)};
-    request.query = std::move(query);
-    return whole(router.answer(std::move(request)));
-  }
-  std::vector<json> take_events() {
-    std::string text(1U << 20U, 0);
-    text.resize(cursor.read(text.data(), text.size()));
-    std::vector<json> out;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
-    return out;
-  }
+struct WithGateway {
+  Bed bed = make_bed();
+};
+struct World : WithGateway, ControlBed {
+  World() : ControlBed(bed.loop, bed.log, &bed.gateway) {}
   void syn(const char* address, uint16_t port) {
     bed.send(Builder().eth(kGuest, kGatewayMac).ip("10.0.2.15", address).tcp(1000, port, kTcpSyn));
     bed.take();
   }
-
-  Bed bed = make_bed();
-  Lan lan{bed.loop, bed.log};
-  ControlledLan target{.lan = lan, .log = bed.log, .gateway = &bed.gateway};
-  EventStream events{bed.clock};
-  EventStream::Cursor cursor{events, true};
-  Router router;
+  void udp(const char* address, uint16_t port) {
+    bed.send(Builder().eth(kGuest, kGatewayMac).ip("10.0.2.15", address).udp(1000, port));
+    bed.take();
+  }
 };
-
-void check_members(const json& object, const char* schema) {
-  static const json schemas = api_description()["components"]["schemas"];
-  std::set<std::string> wanted;
-  for (const auto& name : schemas[schema]["required"]) wanted.insert(name);
-  std::set<std::string> given;
-  for (const auto& [name, value] : object.items()) given.insert(name);
-  CHECK_MESSAGE(given == wanted, schema);
-}
 
 std::vector<json> of_kind(const std::vector<json>& events, const char* kind) {
   std::vector<json> out;
@@ -156,6 +125,49 @@ TEST_CASE("flows are listed, the last first, of one guest if wanted") {
   const std::string metrics = *world.ask("GET", "/metrics").text;
   CHECK(metrics.find("lanyard_flows_ended_total{outcome=\"unreachable\"} 10\n") !=
         std::string::npos);
+}
+
+TEST_CASE("egress in pieces is the report, live and ended, also while flows end in between") {
+  World world;
+  for (uint16_t port = 1000; port < 1200; ++port) world.udp("127.0.0.1", port);
+  for (uint16_t port = 80; port < 90; ++port) world.syn("192.0.2.1", port);
+  netstack::FlowAccount& account = world.bed.gateway.flows();
+  CHECK(world.ask("GET", "/egress").json == egress_json(account.report()));
+
+  ControlReply reply = world.router.answer({.method = "GET", .path = "/egress"});
+  std::string text = reply.pieces();
+  for (int piece = 0; piece < 20; ++piece) text += reply.pieces();
+  account.for_each_live([&](Flow& flow) { account.end(flow, FlowState::kClosed); });
+  for (std::string piece = reply.pieces(); !piece.empty(); piece = reply.pieces()) {
+    CHECK(piece.size() < 2000);
+    text += piece;
+  }
+  std::map<std::string, int> seen;
+  const json places = json::parse(text)["places"];
+  for (const json& place : places)
+    ++seen[place["place"].get<std::string>() + ":" + place["port"].dump()];
+  CHECK(seen.size() == account.report().rows().size());
+  for (const auto& [name, count] : seen) CHECK(count == 1);
+  for (const json& place : places) CHECK(place["flows"] == 1);
+}
+
+TEST_CASE("an answer in pieces is one JSON text, whatever comes and goes in between") {
+  const auto text_of = [](ControlReply reply) {
+    std::string text;
+    for (std::string piece = reply.pieces(); !piece.empty(); piece = reply.pieces()) text += piece;
+    return text;
+  };
+  const auto numbers = [](std::vector<int> all) {
+    return items_of(std::move(all), [](int one) { return one < 0 ? json() : json(one); });
+  };
+  CHECK(text_of(reply_with_array(numbers({}))) == "[]\n");
+  CHECK(json::parse(text_of(reply_with_array(numbers({-1, -1})))) == json::array());
+  CHECK(json::parse(text_of(reply_with_array(numbers({-1, 1, -1, 2, -1})))) == json({1, 2}));
+  CHECK(json::parse(text_of(reply_with_object({}))) == json::object());
+  CHECK(json::parse(text_of(reply_with_object({{.name = "a", .items = numbers({})},
+                                               {.name = "b", .value = nullptr},
+                                               {.name = "c", .items = numbers({-1, 3})}}))) ==
+        json::parse(R"({"a": [], "b": null, "c": [3]})"));
 }
 
 TEST_CASE("the report as JSON, as a table, and as rules that would have sufficed") {

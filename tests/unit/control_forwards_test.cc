@@ -1,10 +1,6 @@
-#include <fstream>
-
+#include "tests/unit/control_bed.h"
 #include "tests/unit/forwards_bed.h"
-#include "tools/control/control_socket.h"
-#include "tools/control/event_stream.h"
 #include "tools/control/forward_routes.h"
-#include "tools/lan/lan.h"
 
 using namespace tests;
 using namespace tools;
@@ -12,36 +8,20 @@ using nlohmann::json;
 
 namespace {
 
-struct World {
-  World() {
-    add_all_routes(router, target);
-    publish_all_events(target, events);
-    bed.listening.insert(22);
-  }
-  ~World() { forget_all_events(target); }
-  ControlReply ask(const char* method, const std::string& path, json body = json::object()) {
-    return router.answer({.method = method, .path = path, .body = std::move(body)});
-  }
-  std::vector<std::string> take_events() {
-    std::string text(65'536, 0);
-    text.resize(cursor.read(text.data(), text.size()));
+struct WithGateway {
+  ForwardBed bed = make_forward_bed();
+};
+struct World : WithGateway, ControlBed {
+  World() : ControlBed(bed.loop, bed.log, &bed.gateway) { bed.listening.insert(22); }
+  std::vector<std::string> take_forward_events() {
     std::vector<std::string> names;
-    std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) {
-      const json event = json::parse(line);
+    for (const json& event : take_events()) {
       const std::string name = event["event"];
       if (!name.starts_with("forward-")) continue;  // the flows through them
       names.push_back(fmt::format("{} {}", name, event["forward_number"].get<int>()));
     }
     return names;
   }
-
-  ForwardBed bed = make_forward_bed();
-  Lan lan{bed.loop, bed.log};
-  ControlledLan target{lan, bed.log, &bed.gateway};
-  EventStream events{bed.clock};
-  EventStream::Cursor cursor{events, true};
-  Router router;
 };
 
 }  // namespace
@@ -72,9 +52,9 @@ TEST_CASE("forwards are added, watched and removed over the control socket") {
   CHECK(world.ask("DELETE", "/forwards/1").status == 200);
   CHECK(world.ask("DELETE", "/forwards/1").status == 404);
   CHECK(world.ask("POST", "/forwards", {{"forward", "udp::40000-40001-:5"}}).json.size() == 2);
-  CHECK(world.take_events() == std::vector<std::string>{"forward-added 1", "forward-ready 1",
-                                                        "forward-removed 1", "forward-added 2",
-                                                        "forward-added 3"});
+  CHECK(world.take_forward_events() ==
+        std::vector<std::string>{"forward-added 1", "forward-ready 1", "forward-removed 1",
+                                 "forward-added 2", "forward-added 3"});
 }
 
 TEST_CASE("what cannot be forwarded is refused with a reason") {
@@ -100,14 +80,11 @@ TEST_CASE("what cannot be forwarded is refused with a reason") {
 }
 
 TEST_CASE("a forward has the members that the description requires") {
-  std::ifstream file(LANYARD_SOURCE_DIR "/tools/control/openapi/forwards.json");
-  const json schema = json::parse(file)["components"]["schemas"]["Forward"];
+  const json schema = api_description()["components"]["schemas"]["Forward"];
   World world;
   world.ask("POST", "/forwards", {{"forward", "tcp::0-:22"}});
   const json forward = world.ask("GET", "/forwards/1").json;
-  std::set<std::string> given;
-  for (const auto& [name, value] : forward.items()) given.insert(name);
-  CHECK(given == schema["required"].get<std::set<std::string>>());
+  check_members(forward, "Forward");
   const auto& answers = schema["properties"]["answer"]["enum"];
   for (size_t at = 0; at < answers.size(); ++at) {
     CHECK(answers[at] == forward_answer_name(static_cast<ForwardAnswer>(at)));

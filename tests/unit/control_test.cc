@@ -8,13 +8,9 @@
 
 #include "netstack/base/error.h"
 #include "netstack/port/memory_port.h"
+#include "tests/unit/control_bed.h"
 #include "tests/unit/port_fixture.h"
-#include "tests/unit/whole_reply.h"
-#include "tools/control/api_description.h"
 #include "tools/control/capture_routes.h"
-#include "tools/control/control_socket.h"
-#include "tools/control/event_stream.h"
-#include "tools/control/router.h"
 
 using namespace netstack;
 using namespace tools;
@@ -22,30 +18,19 @@ using nlohmann::json;
 
 namespace {
 
-struct World {
-  World() {
-    add_all_routes(router, target);
-    publish_all_events(target, events);
-  }
-  ~World() { forget_all_events(target); }
-
+struct WithLoop {
+  ManualClock clock;
+  Loop loop{clock};
+  MemoryLog log;
+};
+struct World : WithLoop, tests::ControlBed {
+  World() : ControlBed(loop, log) {}
   MemoryPort* plug(const char* description = "QEMU") {
     PlugRequest request;
     request.module = "unix prog";
     request.description = description;
     return static_cast<MemoryPort*>(lan.add_plug(std::make_unique<MemoryPort>("plug"), request));
   }
-  ControlReply ask(const char* method, const char* path, json body = json::object()) {
-    return tests::whole(router.answer({.method = method, .path = path, .body = std::move(body)}));
-  }
-
-  ManualClock clock;
-  Loop loop{clock};
-  MemoryLog log;
-  Lan lan{loop, log};
-  ControlledLan target{.lan = lan, .log = log};
-  EventStream events{clock};
-  Router router;
 };
 
 std::string read_all(EventStream::Cursor& cursor, size_t part_size = 4096) {
@@ -289,24 +274,16 @@ TEST_CASE("the OpenAPI description has every operation and no other") {
 }
 
 TEST_CASE("what is served has the members that the description requires") {
-  const json schemas = api_description()["components"]["schemas"];
   World world;
   world.plug()->inject(numbered_frame(60, 1));
-  const auto check_members = [&](const json& object, const char* schema) {
-    std::set<std::string> wanted;
-    for (const auto& name : schemas[schema]["required"]) wanted.insert(name);
-    std::set<std::string> given;
-    for (const auto& [name, value] : object.items()) given.insert(name);
-    CHECK_MESSAGE(given == wanted, schema);
-  };
   const json port = world.ask("GET", "/ports/1").json;
-  check_members(port, "Port");
-  check_members(port["plugs"][0], "Plug");
-  check_members(port["counters"], "Counters");
-  check_members(world.ask("GET", "/fdb").json[0], "Station");
-  check_members(world.ask("GET", "/nothing").json, "Refusal");
-  check_members(world.ask("GET", "/").json, "About");
-  check_members(world.ask("GET", "/").json["sandbox"], "Sandbox");
+  tests::check_members(port, "Port");
+  tests::check_members(port["plugs"][0], "Plug");
+  tests::check_members(port["counters"], "Counters");
+  tests::check_members(world.ask("GET", "/fdb").json[0], "Station");
+  tests::check_members(world.ask("GET", "/nothing").json, "Refusal");
+  tests::check_members(world.ask("GET", "/").json, "About");
+  tests::check_members(world.ask("GET", "/").json["sandbox"], "Sandbox");
 }
 
 TEST_CASE("what only a gateway can tell is refused without one, with what to do") {

@@ -59,32 +59,6 @@ json texts(const Values& values) {
   return out;
 }
 
-json describe(const EgressBook::Key& key, const EgressBook::Row& row) {
-  json outcomes = json::object();
-  for (size_t at = 0; at < row.outcomes.size(); ++at) {
-    if (row.outcomes[at] == 0) continue;
-    outcomes[std::string(netstack::flow_state_name(static_cast<FlowState>(at)))] = row.outcomes[at];
-  }
-  json reasons = json::object();
-  for (const auto& [cause, count] : row.causes) {
-    reasons[std::string(netstack::cause_row(cause).id)] = count;
-  }
-  return {{"protocol", protocol_of(key)},
-          {"place", key.place},
-          {"named", row.named},
-          {"port", has_port(key) ? json(key.port) : json(nullptr)},
-          {"flows", row.flows_count},
-          {"outcomes", outcomes},
-          {"reasons", reasons},
-          {"rule", row.rule},
-          {"packets_out", row.out.packets},
-          {"bytes_out", row.out.bytes},
-          {"packets_in", row.in.packets},
-          {"bytes_in", row.in.bytes},
-          {"addresses", texts(row.addresses)},
-          {"guests", texts(row.guests)}};
-}
-
 // --- rules
 // ----------------------------------------------------------------------------------------
 
@@ -131,9 +105,35 @@ std::string_view protocol_word(Protocol protocol) {
   return protocol == Protocol::kIcmpEcho ? "icmp" : netstack::protocol_name(protocol);
 }
 
+json egress_place(const EgressBook::Key& key, const EgressBook::Row& row) {
+  json outcomes = json::object();
+  for (size_t at = 0; at < row.outcomes.size(); ++at) {
+    if (row.outcomes[at] == 0) continue;
+    outcomes[std::string(netstack::flow_state_name(static_cast<FlowState>(at)))] = row.outcomes[at];
+  }
+  json reasons = json::object();
+  for (const auto& [cause, count] : row.causes) {
+    reasons[std::string(netstack::cause_row(cause).id)] = count;
+  }
+  return {{"protocol", protocol_of(key)},
+          {"place", key.place},
+          {"named", row.named},
+          {"port", has_port(key) ? json(key.port) : json(nullptr)},
+          {"flows", row.flows_count},
+          {"outcomes", outcomes},
+          {"reasons", reasons},
+          {"rule", row.rule},
+          {"packets_out", row.out.packets},
+          {"bytes_out", row.out.bytes},
+          {"packets_in", row.in.packets},
+          {"bytes_in", row.in.bytes},
+          {"addresses", texts(row.addresses)},
+          {"guests", texts(row.guests)}};
+}
+
 json egress_json(const EgressBook& book) {
   json places = json::array();
-  for (const auto& [key, row] : book.rows()) places.push_back(describe(key, row));
+  for (const auto& [key, row] : book.rows()) places.push_back(egress_place(key, row));
   return {{"places", places}, {"unlisted", book.unlisted_count()}};
 }
 

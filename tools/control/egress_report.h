@@ -18,6 +18,9 @@ namespace tools {
 //          Places that came to nothing for other reasons (refused, unreachable)
 //          are in it too: a test may count on just that.
 nlohmann::json egress_json(const netstack::EgressBook& book);
+// One of its places.
+nlohmann::json egress_place(const netstack::EgressBook::Key& key,
+                            const netstack::EgressBook::Row& row);
 std::string egress_table(const netstack::EgressBook& book);
 std::string learned_rules(const netstack::EgressBook& book);
 

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
+#include "netstack/gateway/egress_reader.h"
 #include "tools/control/egress_report.h"
+#include "tools/control/json_pieces.h"
 
 namespace tools {
 
@@ -56,29 +59,44 @@ size_t limit_of(const ControlRequest& request) {
   return limit;
 }
 
-bool is_guest(const Flow& flow, const std::string& guest) {
-  return to_string(flow.guest_mac) == guest || to_string(flow.key.guest) == guest;
+// Whose flows are asked for: everybody's, or one guest's by its MAC or IP address.
+std::function<bool(const Flow&)> wanted_by(const ControlRequest& request) {
+  const auto guest = request.query.find("guest");
+  if (guest == request.query.end()) return [](const Flow&) { return true; };
+  if (const auto address = netstack::IpAddress::parse(guest->second)) {
+    return [wanted = *address](const Flow& flow) { return flow.key.guest == wanted; };
+  }
+  return [mac = guest->second](const Flow& flow) { return to_string(flow.guest_mac) == mac; };
 }
 
 ControlReply show_flows(const ControlledLan& target, const ControlRequest& request) {
-  netstack::FlowAccount& account = gateway_of(target, request).flows();
+  const netstack::FlowAccount& account = gateway_of(target, request).flows();
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
-  const auto guest = request.query.find("guest");
-  json flows = json::array();
-  const auto wanted = [&](const Flow& flow) {
-    return guest == request.query.end() || is_guest(flow, guest->second);
-  };
-  for (const Flow* flow : account.recent(limit_of(request), wanted)) {
-    flows.push_back(describe_flow(*flow, now_ns));
+  std::vector<netstack::FlowAccount::Ref> refs;
+  for (const Flow* flow : account.recent(limit_of(request), wanted_by(request))) {
+    refs.push_back(account.ref_of(*flow));
   }
-  return {.json = {{"live", account.live_count()},
-                   {"limit", account.flows_max()},
-                   {"opened", account.counters().opened},
-                   {"flows", flows}}};
+  JsonItems flows =
+      items_of(std::move(refs), [&account, now_ns](const netstack::FlowAccount::Ref& ref) -> json {
+        const Flow* flow = account.find(ref);
+        return flow != nullptr ? describe_flow(*flow, std::max(now_ns, flow->opened_ns)) : json();
+      });
+  return reply_with_object({{.name = "live", .value = account.live_count()},
+                            {.name = "limit", .value = account.flows_max()},
+                            {.name = "opened", .value = account.counters().opened},
+                            {.name = "flows", .items = std::move(flows)}});
 }
 
 ControlReply show_egress(const ControlledLan& target, const ControlRequest& request) {
-  return {.json = egress_json(gateway_of(target, request).flows().report())};
+  const netstack::FlowAccount& account = gateway_of(target, request).flows();
+  auto reader = std::make_shared<netstack::EgressReader>(account);
+  JsonItems places = [reader]() -> json {
+    const auto entry = reader->next();
+    if (entry) return egress_place(entry->first, entry->second);
+    return reader->ended() ? kNoMoreItems : json();
+  };
+  return reply_with_object({{.name = "places", .items = std::move(places)},
+                            {.name = "unlisted", .value = account.ended_flows().unlisted_count()}});
 }
 
 const char* event_name(const Flow& flow) {

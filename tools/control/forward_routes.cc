@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "netstack/base/error.h"
+#include "tools/control/json_pieces.h"
 
 namespace tools {
 
@@ -33,11 +34,13 @@ json describe_forward(const Forward& forward) {
 }
 
 ControlReply show_forwards(const ControlledLan& target, const ControlRequest& request) {
-  json all = json::array();
-  gateway_of(target, request).forwards().for_each([&](const Forward& forward) {
-    all.push_back(describe_forward(forward));
+  const Forwards& forwards = gateway_of(target, request).forwards();
+  std::vector<uint32_t> numbers;
+  forwards.for_each([&](const Forward& forward) { numbers.push_back(forward.number); });
+  return reply_with_list(std::move(numbers), [&forwards](uint32_t number) -> json {
+    const Forward* forward = forwards.find(number);
+    return forward != nullptr ? describe_forward(*forward) : json();
   });
-  return {.json = all};
 }
 
 HostForward rule_of(const ControlRequest& request) {

@@ -1,5 +1,7 @@
 #include "tools/control/guest_routes.h"
 
+#include "tools/control/json_pieces.h"
+
 namespace tools {
 
 namespace {
@@ -64,20 +66,22 @@ ControlReply show_guests(const ControlledLan& target, const ControlRequest& requ
   const GuestBook& book = gateway.guests();
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
   const NumberedPort* port = target.lan.ports().port_of(gateway);
-  json guests = json::array();
-  for (const auto& guest : book.guests()) guests.push_back(describe_guest(guest, now_ns));
-  json claims = json::array();
-  for (const auto& claim : book.claims()) {
-    claims.push_back(describe_claim(claim, gateway.network(), now_ns));
-  }
-  return {.json = {{"gateway",
-                    {{"port", port != nullptr ? json(port->number) : json(nullptr)},
-                     {"mac", to_string(book.own_mac())},
-                     {"address", to_string(gateway.network().gateway())},
-                     {"network", cidr(gateway.network())},
-                     {"mtu", book.mtu()}}},
-                   {"guests", guests},
-                   {"claims", claims}}};
+  const json itself = {{"port", port != nullptr ? json(port->number) : json(nullptr)},
+                       {"mac", to_string(book.own_mac())},
+                       {"address", to_string(gateway.network().gateway())},
+                       {"network", cidr(gateway.network())},
+                       {"mtu", book.mtu()}};
+  JsonItems guests =
+      items_of(std::vector<GuestBook::Guest>(book.guests().begin(), book.guests().end()),
+               [now_ns](const GuestBook::Guest& guest) { return describe_guest(guest, now_ns); });
+  JsonItems claims =
+      items_of(std::vector<GuestBook::Claim>(book.claims().begin(), book.claims().end()),
+               [now_ns, network = gateway.network()](const GuestBook::Claim& claim) {
+                 return describe_claim(claim, network, now_ns);
+               });
+  return reply_with_object({{.name = "gateway", .value = itself},
+                            {.name = "guests", .items = std::move(guests)},
+                            {.name = "claims", .items = std::move(claims)}});
 }
 
 ControlReply show_loops(const ControlledLan& target) {

@@ -6,6 +6,7 @@
 
 #include "netstack/base/error.h"
 #include "tools/control/api_description.h"
+#include "tools/control/json_pieces.h"
 
 namespace tools {
 

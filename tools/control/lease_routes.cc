@@ -3,6 +3,8 @@
 #include <map>
 #include <optional>
 
+#include "tools/control/json_pieces.h"
+
 namespace tools {
 
 namespace {

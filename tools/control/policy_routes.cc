@@ -6,6 +6,8 @@
 #include <charconv>
 #include <optional>
 
+#include "tools/control/json_pieces.h"
+
 namespace tools {
 
 namespace {
@@ -21,13 +23,13 @@ json describe_rule(const Policy::Rule& rule) {
           {"decided", rule.decided_count}};
 }
 
-json describe_policy(const Policy& policy) {
-  json rules = json::array();
-  for (const Policy::Rule& rule : policy.rules()) rules.push_back(describe_rule(rule));
-  return {{"rules", rules},
-          {"otherwise", policy.allow_list() || policy.restricted() ? "deny" : "allow"},
-          {"restricted", policy.restricted()},
-          {"remarks", policy.idle_rules()}};
+ControlReply show_policy(const Policy& policy) {
+  return reply_with_object(
+      {{.name = "otherwise",
+        .value = policy.allow_list() || policy.restricted() ? "deny" : "allow"},
+       {.name = "restricted", .value = policy.restricted()},
+       {.name = "rules", .items = items_of(policy.rules(), describe_rule)},
+       {.name = "remarks", .value = policy.idle_rules()}});
 }
 
 // {"action": "allow", "match": "tcp:example.org:443"}
@@ -72,7 +74,7 @@ ControlReply replace_policy(Policy& policy, const ControlRequest& request) {
     }
   }
   policy.replace(config);
-  return {.json = describe_policy(policy)};
+  return show_policy(policy);
 }
 
 uint32_t rule_number(const ControlRequest& request, const std::string& text) {
@@ -105,7 +107,7 @@ ControlReply remove_rule(Policy& policy, const ControlRequest& request) {
                          fmt::format("cannot {} {}: there is no rule {}; GET /policy lists them",
                                      request.method, request.path, text));
   }
-  return {.json = describe_policy(policy)};
+  return show_policy(policy);
 }
 
 }  // namespace
@@ -115,9 +117,8 @@ void add_policy_routes(Router& router, ControlledLan& target) {
   const auto policy = [&target](Request request) -> Policy& {
     return gateway_of(target, request).policy();
   };
-  router.add("GET", "/policy", [=](Request request) -> ControlReply {
-    return {.json = describe_policy(policy(request))};
-  });
+  router.add("GET", "/policy",
+             [=](Request request) -> ControlReply { return show_policy(policy(request)); });
   router.add("PUT", "/policy",
              [=](Request request) { return replace_policy(policy(request), request); });
   router.add("POST", "/policy/rules",

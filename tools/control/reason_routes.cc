@@ -1,6 +1,7 @@
 #include "tools/control/reason_routes.h"
 
 #include "netstack/base/error.h"
+#include "tools/control/json_pieces.h"
 
 namespace tools {
 

@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -33,29 +32,6 @@ struct ControlReply {
   std::function<std::string()> pieces = {};
   const char* pieces_type = "application/json";
 };
-
-// A JSON array of what `describe` makes of each item. It may say null for one that is no longer
-// there.
-template <typename Item, typename Describe>
-ControlReply reply_with_list(std::vector<Item> items, Describe describe) {
-  auto all = std::make_shared<std::vector<Item>>(std::move(items));
-  ControlReply reply;
-  reply.pieces = [all, describe, at = size_t{0}, begun = false]() mutable -> std::string {
-    if (at > all->size()) return {};
-    std::string text = at == 0 ? "[" : "";
-    for (nlohmann::json line; at < all->size(); ++at) {
-      line = describe((*all)[at]);
-      if (line.is_null()) continue;
-      text += std::exchange(begun, true) ? ",\n " : "\n ";
-      text += line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-      ++at;
-      return text;
-    }
-    ++at;
-    return text + (begun ? "\n]\n" : "]\n");
-  };
-  return reply;
-}
 
 // A request that cannot be met. Becomes {"error": "what was tried, what happened, what to do"}.
 class ControlRefusal {
