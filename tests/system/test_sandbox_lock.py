@@ -174,7 +174,7 @@ class Switch(LockTest):
                                    timeout=20)
         self.assertEqual(elsewhere.returncode, EX_DATAERR)
         self.assertIn("the switch has locked itself out of that directory; capture to a file in "
-                      f"{directory}, or start the switch with --capture-dir", elsewhere.stderr)
+                      f"{directory}, {allowed}, or start the switch with --capture-dir", elsewhere.stderr)
         self.assertEqual(elsewhere.stderr.count("\n"), 1)
         for place in (allowed / "yes.pcap", directory / "yes.pcap"):
             subprocess.run([LANYARD, "ctl", directory, "capture", "start", place], check=True,
