@@ -208,7 +208,12 @@ void Gateway::on_policy_change() {
   flows_.for_each_live([this](Flow& flow) {
     if (flow.inward) return;
     const Policy::Verdict verdict = judge(flow.key, flow.guest_mac);
-    if (!verdict.allowed) end_denied(flow, verdict);
+    if (verdict.allowed) return;
+    if (flow.failure) {  // what came of it stays true; its next packet begins another
+      flows_.end(flow, *flow.failure, flow.cause);
+    } else {
+      end_denied(flow, verdict);
+    }
   });
 }
 

@@ -207,7 +207,8 @@ const char* connect_remedy(int errno_value) {
              "whether the switch is stopped";
     case EACCES:
     case EPERM:
-      return "its mode says who may, and its switch can change that (-m, --mode)";
+      return "its mode says who may: whoever started its switch, or anybody a vde_switch --mode "
+             "lets in";
     default:
       return "is the switch running?";
   }

@@ -260,6 +260,21 @@ TEST_CASE("a flow the policy no longer allows ends on both sides, the others go 
   CHECK(packets::parse_frame(frames[0]).tcp->seq == 7777);
 }
 
+TEST_CASE("a policy that changes leaves what has failed before as it was told") {
+  GateBed bed({});
+  bed.send(to("192.0.2.3").echo_request(7, 1));
+  bed.run_real();
+  REQUIRE(bed.state("192.0.2.3") == FlowState::kUnreachable);
+  const size_t told = bed.log.lines.size();
+  bed.gateway->policy().append(PolicyRule::parse(PolicyRule::Action::kDeny, "any"));
+  bed.run_real();
+  CHECK(bed.state("192.0.2.3") == FlowState::kUnreachable);
+  CHECK(bed.log.lines.size() == told);
+  bed.send(to("192.0.2.3").echo_request(7, 2));
+  bed.run_real();
+  CHECK(bed.state("192.0.2.3") == FlowState::kDenied);
+}
+
 TEST_CASE("a guest with its share of flows is told so, another one is served") {
   GateBed bed({});
   FlowAccount& flows = bed.gateway->flows();

@@ -10,7 +10,7 @@ using nlohmann::ordered_json;
 
 namespace {
 
-constexpr size_t kPortColumns = 26;
+constexpr size_t kPortColumns = 25;
 constexpr size_t kStationsShown_count = 8;  // of a port, in text: behind a bridge there may be many
 
 bool concerns(const Finding& finding, const LanSight& lan, unsigned port,
@@ -80,14 +80,14 @@ void draw_port(Page& page, const LanSight& lan, const Findings& findings, const 
                   where(port.number));
   const auto macs = macs_at(lan, port.number);
   if (is_gateway) {
-    return page.line(fmt::format("{}{:<{}}{}", stem, who(page, port), kPortColumns,
+    return page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
                                  page.plain(lan.gateway->address)));
   }
   if (macs.size() == 1) {
-    return page.line(fmt::format("{}{:<{}}{}", stem, who(page, port), kPortColumns,
+    return page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
                                  describe_guest(page, lan, macs.front())));
   }
-  page.line(fmt::format("{}{:<{}}{}", stem, who(page, port), kPortColumns,
+  page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
                         port.plugs.empty() ? ""
                         : macs.empty()     ? "nobody was heard"
                                            : fmt::format("{} stations", macs.size())));

@@ -1,6 +1,6 @@
 """A LAN of Lanyard for test drivers: start it, look at it, change it. Standard library only.
 
-    with lanyard.Lan('/tmp/lan', nat=True, capture='/tmp/lan.pcapng') as lan:
+    with lanyard.Lan('/tmp/lan', nat=True, options=['--capture-dir', '/tmp']) as lan:
         ...                                      # guests plug into lan.directory
         lease = lan.wait_for_lease(name='web')   # {'address': '10.0.2.15', 'port': 1, …}
         lan.set_link(lease['port'], up=False)
@@ -320,6 +320,8 @@ class Lan(Control):
             command.append('--nat')
         if capture is not None:
             command += ['--capture', os.fspath(capture)]
+        if self._is_ready():
+            raise Error(f'cannot start a LAN in {self.directory}: a switch runs there; Control() joins it')
         try:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         except OSError as error:

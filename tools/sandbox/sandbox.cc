@@ -109,6 +109,9 @@ Sandbox lock_in(const SandboxPlan& plan) {
   for (const FileGrant& grant : plan.files) {
     if (grant.use == FileUse::kMakeFiles) sandbox.writable.push_back(canonical(grant.path));
   }
+  std::ranges::sort(sandbox.writable);
+  const auto end = std::unique(sandbox.writable.begin(), sandbox.writable.end());
+  sandbox.writable.erase(end, sandbox.writable.end());
   drop_capabilities(plan.capabilities);
   give_up_new_privileges();
   sandbox.no_new_privileges = true;
