@@ -72,15 +72,16 @@ struct Recorded {
   Bytes bytes;
 };
 
-// Every record of a savefile; fails the test when the file ends in the middle of one.
-inline std::vector<Recorded> read_savefile(std::FILE* file) {
+// Every record of a savefile; fails the test when the file ends in the middle of one, or says
+// another snapshot length.
+inline std::vector<Recorded> read_savefile(std::FILE* file, int snapshot_size = 262'144) {
   std::string error(PCAP_ERRBUF_SIZE, '\0');
   pcap_t* pcap =
       ::pcap_fopen_offline_with_tstamp_precision(file, PCAP_TSTAMP_PRECISION_NANO, error.data());
   INFO(error);
   REQUIRE(pcap != nullptr);
   CHECK(::pcap_datalink(pcap) == DLT_EN10MB);
-  CHECK(::pcap_snapshot(pcap) == 262'144);
+  CHECK(::pcap_snapshot(pcap) == snapshot_size);
   std::vector<Recorded> records;
   pcap_pkthdr* head = nullptr;
   const u_char* data = nullptr;

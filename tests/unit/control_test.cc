@@ -163,7 +163,7 @@ TEST_CASE("a capture takes a filter and a length, and refuses bad ones in one li
     CHECK(start(body).json["error"].get<std::string>().find('\n') == std::string::npos);
   }
   CHECK(!std::filesystem::exists(file));
-  const ControlReply reply = start({{"filter", "ether[0] & 1 == 0"}, {"snaplen", 20}});
+  const ControlReply reply = start({{"filter", "ether[0] & 1 == 0"}, {"snaplen", 20U}});
   CHECK(reply.status == 201);
   CHECK(reply.json["filter"] == "ether[0] & 1 == 0");
   CHECK(reply.json["snaplen"] == 20);

@@ -115,7 +115,7 @@ TEST_CASE(
     CHECK(capture.frames_left_out() == 1);
     CHECK(capture.frames_lost() == 0);
     CHECK(log.lines.empty());
-    const auto records = read_savefile(std::fopen(folder.file(name).c_str(), "rb"));
+    const auto records = read_savefile(std::fopen(folder.file(name).c_str(), "rb"), 60);
     REQUIRE(records.size() == 2);
     CHECK(records[0].bytes.size() == 60);
     CHECK(records[0].wire_size == 14 + 20 + 8 + 500);

@@ -11,6 +11,7 @@
 
 #include "netstack/base/fd.h"
 #include "tests/unit/port_fixture.h"
+#include "tools/control/json_pieces.h"
 
 using namespace netstack;
 using namespace tools;

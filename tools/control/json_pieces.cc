@@ -45,7 +45,7 @@ class ObjectPieces {
     if (array_ && !array_->ended()) return array_->next();
     array_.reset();
     if (at_ > members_.size()) return {};
-    if (at_ == members_.size()) return ++at_, "\n}\n";
+    if (at_ == members_.size()) return ++at_, members_.empty() ? "{}\n" : "\n}\n";
     JsonMember& member = members_[at_++];
     std::string text = fmt::format("{}\n{}: ", at_ == 1 ? "{" : ",", dump(member.name));
     if (!member.items) return text + dump(member.value);
