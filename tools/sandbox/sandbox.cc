@@ -107,11 +107,11 @@ Sandbox lock_in(const SandboxPlan& plan) {
     if (!gap.empty()) sandbox.gaps.push_back("the sandbox is incomplete: " + gap);
   };
   for (const FileGrant& grant : plan.files) {
-    if (grant.use == FileUse::kMakeFiles) sandbox.writable.push_back(canonical(grant.path));
+    if (grant.use != FileUse::kMakeFiles) continue;
+    std::string place = canonical(grant.path);
+    const bool known = std::ranges::find(sandbox.writable, place) != sandbox.writable.end();
+    if (!known) sandbox.writable.push_back(std::move(place));
   }
-  std::ranges::sort(sandbox.writable);
-  const auto end = std::unique(sandbox.writable.begin(), sandbox.writable.end());
-  sandbox.writable.erase(end, sandbox.writable.end());
   drop_capabilities(plan.capabilities);
   give_up_new_privileges();
   sandbox.no_new_privileges = true;
