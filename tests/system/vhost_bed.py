@@ -117,12 +117,9 @@ class SteeredGuest:
     def wait_for_boot(self):
         self._read_until(r"(?m)^@@up\n", "its boot", BOOT_LIMIT_S)
 
-    def start_line(self, line):
-        self.serial.sendall(line.encode() + b"\n")
-
     def run(self, line, limit_s=ANSWER_LIMIT_S):
         """The output; a status that is not 0 is an error."""
-        self.start_line(line)
+        self.serial.sendall(line.encode() + b"\n")
         match = self._read_until(r"(?s)^(.*?)@@end (\d+)\n", f"the end of `{line}`", limit_s)
         if match[2] != "0":
             raise AssertionError(f"{self.name}: `{line}` ended with {match[2]}:\n{match[1]}")

@@ -10,7 +10,7 @@
 namespace tools {
 
 constexpr size_t kFlowsShown_count = 256;       // of one GET /flows, unless ?limit= says otherwise
-constexpr size_t kFlowsShown_count_max = 2048;  // what takes a few milliseconds to write down
+constexpr size_t kFlowsShown_count_max = 2048;  // more are refused
 
 // Flows on record, and all that was reached for. `target` is borrowed.
 void add_flow_routes(Router& router, ControlledLan& target);
