@@ -232,8 +232,9 @@ void FlowAccount::deny_question(const FlowKey& key, const Mac& mac, const std::s
   on_end_(question);
 }
 
-void FlowAccount::answered_question(const std::string& name, const Mac& mac, bool answered) {
-  book_.add_question(name, mac, answered ? FlowState::kClosed : FlowState::kUnreachable);
+void FlowAccount::end_question(const std::string& name, const Mac& mac, FlowState outcome,
+                               std::optional<Cause> cause) {
+  book_.add_question(name, mac, outcome, cause);
 }
 
 void FlowAccount::for_each_live(const std::function<void(Flow&)>& visit) {
@@ -308,10 +309,13 @@ void FlowAccount::expire() {
       FlowTable::Record& record = table_.at(place);
       if (record.listed_ns + kSilence_ns[list] + kSlack_ns > now_ns()) break;
       FlowState state = FlowState::kClosed;
-      if (record.state == FlowState::kOpening)
+      std::optional<Cause> cause = record.cause;
+      if (record.state == FlowState::kOpening) {
         state = record.failure.value_or(FlowState::kTimedOut);
+        if (!record.failure && !record.inward) cause = Cause::kNoAnswer;
+      }
       if (list == kTcp) state = FlowState::kTimedOut;
-      end(record, state, record.cause);
+      end(record, state, cause);
     }
   }
   arm();

@@ -98,7 +98,8 @@ class FlowAccount {
   void deny(const Opening& opening, const FlowPacket& packet, Cause cause, std::string rule);
   void deny_question(const FlowKey& key, const Mac& mac, const std::string& name, Cause cause,
                      std::string rule);
-  void answered_question(const std::string& name, const Mac& mac, bool answered);
+  void end_question(const std::string& name, const Mac& mac, FlowState outcome,
+                    std::optional<Cause> cause = {});
 
   void for_each_live(const std::function<void(Flow&)>& visit);
   std::vector<const Flow*> recent(size_t count_max, const std::function<bool(const Flow&)>& wanted)

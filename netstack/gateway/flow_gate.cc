@@ -287,9 +287,10 @@ bool Gateway::may_ask(const DnsClient& client, const std::string& name) {
   return false;
 }
 
-void Gateway::on_asked(const DnsClient& client, std::span<const uint8_t> message, bool answered) {
+void Gateway::note_question(const DnsClient& client, std::span<const uint8_t> message,
+                            FlowState outcome, std::optional<Cause> cause) {
   const auto dns = parse_dns(message);
-  if (dns) flows_.answered_question(lower_case(dns->question), asker(client), answered);
+  if (dns) flows_.end_question(lower_case(dns->question), asker(client), outcome, cause);
 }
 
 void Gateway::on_told(const DnsClient& client, std::span<const uint8_t> message) {

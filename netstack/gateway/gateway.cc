@@ -75,13 +75,16 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
                              std::span<const uint8_t> packet) { stage_packet(path, packet); },
               .drop = [this](DropReason reason) { count_drop(reason); },
               .on_failure =
-                  [this](const DnsClient& client, const DnsFailure& failure) {
-                    return on_query_failure(client, failure);
+                  [this](const DnsClient& client, std::span<const uint8_t> query,
+                         const DnsFailure& failure) {
+                    return on_query_failure(client, query, failure);
                   },
               .may_ask = [this](const DnsClient& client,
                                 const std::string& name) { return may_ask(client, name); },
-              .on_asked = [this](const DnsClient& client, std::span<const uint8_t> message,
-                                 bool answered) { on_asked(client, message, answered); },
+              .on_answered =
+                  [this](const DnsClient& client, std::span<const uint8_t> message) {
+                    note_question(client, message, FlowState::kClosed);
+                  },
               .on_told = [this](const DnsClient& client,
                                 std::span<const uint8_t> message) { on_told(client, message); }}),
       guests_(loop.clock(), config.network, engine_mac(gateway4_), config.names.mtu),

@@ -119,7 +119,8 @@ class Gateway final : public Port {
   void on_policy_change();
   void end_denied(Flow& flow, const Policy::Verdict& verdict);
   bool may_ask(const DnsClient& client, const std::string& name);
-  void on_asked(const DnsClient& client, std::span<const uint8_t> message, bool answered);
+  void note_question(const DnsClient& client, std::span<const uint8_t> message, FlowState outcome,
+                     std::optional<Cause> cause = {});
   void on_told(const DnsClient& client, std::span<const uint8_t> message);
   FlowAccount::Opening describe(const FlowKey& key, const Mac& mac, bool inward) const;
   Policy::Verdict judge(const FlowKey& key, const Mac& mac);
@@ -133,7 +134,8 @@ class Gateway final : public Port {
             const Target& target, const Reason& reason, std::span<const uint8_t> quoted);
   void on_echo_reply(const EchoReply& reply);
   void on_echo_error(const EchoError& error);
-  bool on_query_failure(const DnsClient& client, const DnsFailure& failure);
+  bool on_query_failure(const DnsClient& client, std::span<const uint8_t> query,
+                        const DnsFailure& failure);
   Reason explain_query(const DnsFailure& failure);
   void on_engine_frame(std::span<const uint8_t> frame, int send_errno);
   bool rework_error(std::span<const uint8_t> frame, int send_errno);

@@ -52,15 +52,14 @@ NameService::NameService(Loop& loop, const GatewayConfig& config, const Mac& mac
       forwarder_(loop, {.on_answer =
                             [this](const DnsClient& client, std::span<const uint8_t> message) {
                               ++dns_.answered;
-                              output_.on_asked(client, message, true);
+                              output_.on_answered(client, message);
                               respond(client, message);
                             },
                         .on_failure =
                             [this](const DnsClient& client, std::span<const uint8_t> query,
                                    const DnsFailure& failure) {
                               ++dns_.failed;
-                              output_.on_asked(client, query, false);
-                              if (output_.on_failure(client, failure)) return;
+                              if (output_.on_failure(client, query, failure)) return;
                               respond(client, make_dns_refusal(query, kDnsServerFailure));
                             },
                         .on_evicted =

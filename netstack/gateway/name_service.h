@@ -45,11 +45,12 @@ class NameService {
     std::function<void(const ReturnPath&, std::span<const uint8_t> packet)> send;
     std::function<void(DropReason)> drop;
     // No nameserver answered. True: the guest has been told already; false: it gets SERVFAIL.
-    std::function<bool(const DnsClient&, const DnsFailure&)> on_failure;
+    std::function<bool(const DnsClient&, std::span<const uint8_t> query, const DnsFailure&)>
+        on_failure;
     // Whether a name may be asked of nameservers; else the guest gets REFUSED.
     std::function<bool(const DnsClient&, const std::string& name)> may_ask;
-    // What became of a question for nameservers: an answer, whichever, or none.
-    std::function<void(const DnsClient&, std::span<const uint8_t> message, bool answered)> on_asked;
+    // A nameserver answered, whichever way.
+    std::function<void(const DnsClient&, std::span<const uint8_t> message)> on_answered;
     // A guest gets this message as the answer to its question.
     std::function<void(const DnsClient&, std::span<const uint8_t> message)> on_told;
   };

@@ -11,10 +11,12 @@
 namespace netstack {
 
 // True: told by ICMP.
-bool Gateway::on_query_failure(const DnsClient& client, const DnsFailure& failure) {
+bool Gateway::on_query_failure(const DnsClient& client, std::span<const uint8_t> query,
+                               const DnsFailure& failure) {
   const bool v6 = client.asked.v6;
   const Target target{client.over_tcp() ? Protocol::kTcp : Protocol::kUdp, client.asked, kPortDns};
   const Reason reason = explain_query(failure);
+  note_question(client, query, FlowState::kUnreachable, reason.cause);
   const IcmpAnswer& answer = cause_row(reason.cause).answer;
   const bool by_icmp = !client.over_tcp() && answer.code4 == kCodePort;
   const std::string note = reasons_.tell(client.guest, target, reason, by_icmp ? "" : "SERVFAIL");

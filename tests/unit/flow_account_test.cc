@@ -216,6 +216,7 @@ TEST_CASE("silence ends a flow, each kind after its own time") {
     book.pass_s(3);
     REQUIRE(book.ended.size() == 1);
     CHECK(book.ended[0].state == row.state);
+    CHECK((book.ended[0].cause == Cause::kNoAnswer) == !row.answered);
     CHECK(book.loop.next_deadline_ns() == UINT64_MAX);  // nothing lives: nothing to wake up for
   }
 }
@@ -327,7 +328,7 @@ TEST_CASE("the report groups by name, port and protocol, and leaves the inside o
   add(Book::key(3, Protocol::kUdp, "192.0.2.1"), "", false, false);
   add(Book::key(4, Protocol::kUdp, "10.0.2.2"), "", true, false);
   add(Book::key(5, Protocol::kUdp, "10.0.2.3"), "", false, true);
-  book.account.answered_question("example.org", Book::guest(1), true);
+  book.account.end_question("example.org", Book::guest(1), FlowState::kClosed);
   book.account.deny_question(Book::key(9), Book::guest(1), "ads.example", Cause::kPolicyDenied,
                              "rule 1 (deny x)");
   const EgressBook report = book.account.report();

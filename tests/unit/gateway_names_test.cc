@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <string>
 
 #include "netstack/wire/dhcpv6.h"
@@ -18,6 +19,15 @@ void check_port_unreachable(const Parsed& frame, const IpAddress& from) {
   CHECK(frame.icmp->code == (from.v6 ? 4 : 3));
   CHECK(frame.transport_checksum_valid);
   CHECK(frame.source() == from);
+}
+
+// Why the account says that questions for `name` failed.
+std::map<Cause, uint64_t> failures(NamesBed& bed, const char* name) {
+  const EgressBook report = bed.gateway->flows().report();
+  const auto found = report.rows().find({name, 0, Protocol::kUdp, true});
+  if (found == report.rows().end()) return {};
+  CHECK(found->second.count(FlowState::kUnreachable) == found->second.flows_count);
+  return found->second.causes;
 }
 
 }  // namespace
@@ -131,6 +141,7 @@ TEST_CASE("no nameserver: the guest's resolver fails at once, and knows the LAN'
                     "is told \"Destination Port Unreachable\". Try: write \"nameserver ADDRESS\" "
                     "into {}.",
                     bed.resolv.path, bed.resolv.path));
+  CHECK(failures(bed, "example.com") == std::map<Cause, uint64_t>{{Cause::kNoNameserver, 2}});
   CHECK(bed.answer(dns_query("web.lan")).addresses.size() == 1);
   CHECK(bed.answer(dns_query("other.lan")).rcode == kDnsNameError);
   CHECK(bed.log.lines.size() == 2);
@@ -153,6 +164,8 @@ TEST_CASE("nameservers that refuse, have no route, or are silent") {
     CHECK(bed.log.lines[0].find(fmt::format("no route to the nameserver: 192.0.2.53 of {}: this "
                                             "network namespace has only \"lo\"",
                                             bed.resolv.path)) != std::string::npos);
+    CHECK(failures(bed, "example.com") ==
+          std::map<Cause, uint64_t>{{Cause::kNameserverUnrouted, 1}});
   }
   SUBCASE("are silent") {
     NamesBed bed("nameserver 127.0.0.1\n");
@@ -174,6 +187,7 @@ TEST_CASE("nameservers that refuse, have no route, or are silent") {
     CHECK(bed.log.lines[0].find(fmt::format("nameserver silent: 127.0.0.1 of {} did not answer in "
                                             "4 s. The guest is told \"SERVFAIL\"",
                                             bed.resolv.path)) != std::string::npos);
+    CHECK(failures(bed, "example.com") == std::map<Cause, uint64_t>{{Cause::kNameserverSilent, 1}});
   }
   SUBCASE("of a zone") {
     NamesConfig names;
