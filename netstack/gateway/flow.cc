@@ -77,14 +77,18 @@ std::optional<FlowError> read_flow_error(const GuestPacket& packet) {
   const bool v6 = packet.v6();
   const auto& icmp = packet.transport;
   if (packet.protocol != (v6 ? kProtocolIcmpv6 : kProtocolIcmp) || packet.fragment ||
-      icmp.size() < kIcmpHeadBytes || icmp[0] != (v6 ? kIcmpv6Unreachable : kIcmpUnreachable)) {
+      icmp.size() < kIcmpHeadBytes) {
     return std::nullopt;
   }
+  const IcmpWords words{icmp[0], icmp[1], 0};
+  const bool hop_limit = is_time_exceeded(v6, words);
+  const bool unreachable = words.type == (v6 ? kIcmpv6Unreachable : kIcmpUnreachable);
+  if (!unreachable && !hop_limit && !is_too_big(v6, words)) return std::nullopt;
   const std::span<const uint8_t> quoted = icmp.subspan(kIcmpHeadBytes);
   if (quoted.size() < kIpv4HeadBytes || (v6 && quoted.size() < kIpv6HeadBytes)) return std::nullopt;
   const size_t head_bytes = v6 ? kIpv6HeadBytes : size_t{quoted[0] & 0x0fU} * 4;
   if (quoted.size() < head_bytes + kUdpHeadBytes) return std::nullopt;
-  FlowError error{.key = {}, .refused = icmp[1] == (v6 ? kCodePort6 : kCodePort)};
+  FlowError error{.key = {}, .refused = is_port_unreachable(v6, words), .hop_limit = hop_limit};
   error.key.guest = v6 ? IpAddress::read_v6(&quoted[8]) : IpAddress::read_v4(&quoted[12]);
   error.key.peer = v6 ? IpAddress::read_v6(&quoted[24]) : IpAddress::read_v4(&quoted[16]);
   if (!read_ports(quoted.subspan(head_bytes), quoted[v6 ? 6 : 9], true, error.key)) {

@@ -96,11 +96,12 @@ struct FlowPacket {
 // Nothing: no TCP, UDP or echo, cut short, a fragment, or a DHCP message.
 std::optional<FlowPacket> read_flow_packet(const GuestPacket& packet, bool from_guest);
 
-// The guest's packet that an ICMP "unreachable" for the guest quotes, and whether the error means
-// that the port is closed. Nothing: no such error.
+// The guest's packet that an ICMP error for the guest quotes: "unreachable", "too big" or "time
+// exceeded". Nothing: no such error.
 struct FlowError {
   FlowKey key;
-  bool refused;
+  bool refused;    // the port is closed
+  bool hop_limit;  // the hop limit was used up
 };
 std::optional<FlowError> read_flow_error(const GuestPacket& packet);
 

@@ -137,7 +137,11 @@ void FlowAccount::count(Flow& flow, const FlowPacket& packet, bool from_guest) {
     return follow_tcp(flow, packet, from_guest);
   }
   const bool answer = from_guest == flow.inward;
-  if (answer && flow.state == FlowState::kOpening) flow.state = FlowState::kEstablished;
+  if (answer) {  // what came before it is over
+    flow.state = FlowState::kEstablished;
+    flow.failure.reset();
+    flow.cause.reset();
+  }
   relist(flow, list_of(flow));
 }
 

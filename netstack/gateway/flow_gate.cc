@@ -190,6 +190,8 @@ void Gateway::note_error(const FlowError& error) {
   if (is_service(key)) key.guest_port = 0;
   Flow* flow = flows_.find(key);
   if (flow == nullptr || !flow->live() || flow->inward) return;
+  // A path that has been gone to its end: somebody looks at the routers on it.
+  if (error.hop_limit && flow->state == FlowState::kEstablished) return;
   std::optional<Cause> cause;
   if (!reasons_.entries().empty()) {  // the one told of last: the error comes right behind it
     const ReasonBook::Entry& told = reasons_.entries().back();

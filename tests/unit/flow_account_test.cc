@@ -138,6 +138,36 @@ TEST_CASE("an ICMP error is about the flow it quotes") {
   }
 }
 
+TEST_CASE("which ICMP errors end what they quote, over IPv4 and IPv6") {
+  struct Row {
+    uint8_t type;
+    uint8_t code;
+    bool counts;
+    bool hop_limit = false;
+  };
+  const auto check_rows = [](const char* router, const char* guest, const char* peer,
+                             const std::vector<Row>& rows) {
+    const Bytes quoted = Builder().ip(guest, peer).udp(1000, 33'434).payload("x").build_ip();
+    for (const Row& row : rows) {
+      CAPTURE(router);
+      CAPTURE(static_cast<int>(row.type));
+      const Bytes error =
+          make_icmp_error(packets::ip(router), packets::ip(guest), row.type, row.code, 0, quoted);
+      Bytes frame = Builder().eth(kGateway, kGuest).ip_packet(error).build();
+      const auto packet = parse_towards_guest(frame);
+      REQUIRE(packet);
+      const auto seen = read_flow_error(*packet);
+      CHECK(seen.has_value() == row.counts);
+      if (seen) CHECK(seen->hop_limit == row.hop_limit);
+      if (seen) CHECK_FALSE(seen->refused);
+    }
+  };
+  check_rows("10.0.2.2", "10.0.2.15", "192.0.2.1",
+             {{3, 1, true}, {3, 4, true}, {11, 0, true, true}, {11, 1, false}, {12, 0, false}});
+  check_rows("fec0::2", "fec0::15", "2001:db8::1",
+             {{1, 0, true}, {2, 0, true}, {3, 0, true, true}, {3, 1, false}, {4, 1, false}});
+}
+
 TEST_CASE("TCP: opening, established, closed a moment after both ends have") {
   Book book;
   constexpr auto kTcp = Protocol::kTcp;
@@ -232,9 +262,10 @@ TEST_CASE("UDP and echo go on after an error; the first answer outweighs it") {
   CHECK(book.account.live_count() == 1);
   Flow* other = book.open(2);
   book.packet(*other, true);
-  book.account.fail(*other, FlowState::kRefused, std::nullopt);
+  book.account.fail(*other, FlowState::kRefused, Cause::kPortClosed);
   book.packet(*other, false);
   CHECK(book.state(2) == FlowState::kEstablished);
+  CHECK_FALSE(other->cause);
   book.pass_s(FlowAccount::kFailed_ns / kSecond_ns + 2);
   REQUIRE(book.ended.size() == 1);
   CHECK(book.ended[0].state == FlowState::kUnreachable);

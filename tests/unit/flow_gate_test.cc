@@ -275,6 +275,28 @@ TEST_CASE("a policy that changes leaves what has failed before as it was told") 
   CHECK(bed.state("192.0.2.3") == FlowState::kDenied);
 }
 
+TEST_CASE("a hop limit that ends here ends the flow, over every protocol") {
+  GateBed bed({});
+  const auto with_one_hop = [](const char* peer) { return to(peer).ttl(1); };
+  bed.send(with_one_hop("192.0.2.4").udp(1000, 33'434).payload("x"));
+  bed.send(with_one_hop("192.0.2.5").tcp(1000, 80, kTcpSyn, 100));
+  bed.send(with_one_hop("192.0.2.6").echo_request(7, 1));
+  bed.send(Builder()
+               .eth(kGuest, kGatewayMac6)
+               .ip("fec0::15", "2001:db8::4")
+               .ttl(1)
+               .udp(1000, 33'434)
+               .payload("x"));
+  for (const char* peer : {"192.0.2.4", "192.0.2.5", "192.0.2.6", "2001:db8::4"}) {
+    CAPTURE(peer);
+    CHECK(bed.state(peer) == FlowState::kUnreachable);
+    const auto flows =
+        bed.gateway->flows().recent(1, [&](const Flow& flow) { return flow.key.peer == ip(peer); });
+    REQUIRE(flows.size() == 1);
+    CHECK(flows[0]->cause == Cause::kHopLimit);
+  }
+}
+
 TEST_CASE("a guest with its share of flows is told so, another one is served") {
   GateBed bed({});
   FlowAccount& flows = bed.gateway->flows();
