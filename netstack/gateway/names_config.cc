@@ -8,6 +8,7 @@
 
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
+#include "netstack/frame/parse_mac.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/host_name.h"
 #include "netstack/wire/dns.h"
@@ -37,23 +38,11 @@ Error refusal(std::string_view option, std::string_view text, std::string_view w
 }
 
 template <typename Number>
-std::optional<Number> parse_number(std::string_view text, int base = 10) {
+std::optional<Number> parse_number(std::string_view text) {
   Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return value;
-}
-
-std::optional<Mac> parse_mac(std::string_view text) {
-  constexpr size_t kTextBytes = 17;
-  if (text.size() != kTextBytes) return std::nullopt;
-  Mac mac;
-  for (size_t at = 0; at < mac.octets.size(); ++at) {
-    const auto octet = parse_number<uint8_t>(text.substr(at * 3, 2), 16);
-    if (!octet || (at > 0 && text[at * 3 - 1] != ':')) return std::nullopt;
-    mac.octets[at] = *octet;
-  }
-  return mac;
 }
 
 // "ADDRESS", "IPV4:PORT" or "[IPV6]:PORT".

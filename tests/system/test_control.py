@@ -127,6 +127,17 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
             self.assertEqual(line.count("\n"), 1)
         self.assertFalse(os.path.exists(self.folder.name + "/no.pcap"))
 
+    def test_what_there_is_not_is_refused_by_name(self):
+        for words, part in ((["events", "--kind", "bogus"], 'no kind "bogus"; known: capture-started, '),
+                            (["get", "/ports?numer=1"], "takes no ?numer=; known: none")):
+            line = self.ctl(*words, status=65)
+            self.assertIn(part, line)
+            self.assertEqual(line.count("\n"), 1)
+        with self.assertRaisesRegex(lanyard.Error, 'no kind "lease-give"'):
+            self.lan.wait_for_event("lease-give", timeout=20)
+        self.plug()
+        self.assertEqual(self.lan.wait_for_event("plug", port=1)["event"], "plug-came")
+
     def test_a_filter_at_the_start(self):
         file = self.folder.name + "/start.pcapng"
         lan = lanyard.Lan(self.folder.name + "/second", program=lan_harness.LANYARD, capture=file,

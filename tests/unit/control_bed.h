@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 #include <sstream>
 #include <string>
@@ -41,7 +42,12 @@ struct ControlBed {
     text.resize(cursor.read(text.data(), text.size()));
     std::vector<nlohmann::json> all;
     std::istringstream lines(text);
-    for (std::string line; std::getline(lines, line);) all.push_back(nlohmann::json::parse(line));
+    static const nlohmann::json kinds =
+        tools::api_description()["components"]["schemas"]["EventKind"]["enum"];
+    for (std::string line; std::getline(lines, line);) {
+      all.push_back(nlohmann::json::parse(line));
+      CHECK_MESSAGE(std::ranges::find(kinds, all.back()["event"]) != kinds.end(), line);
+    }
     return all;
   }
 

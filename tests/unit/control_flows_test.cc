@@ -1,6 +1,7 @@
 // The control socket's view of flows and policy, and the forms of the egress
 // report.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <string>
 
@@ -119,6 +120,14 @@ TEST_CASE("flows are listed, the last first, of one guest if wanted") {
   CHECK(world.ask("GET", "/flows", {}, {{"guest", kGuest}}).json["flows"].size() == 10);
   CHECK(world.ask("GET", "/flows", {}, {{"guest", "10.0.2.15"}}).json["flows"].size() == 10);
   CHECK(world.ask("GET", "/flows", {}, {{"guest", "10.0.2.16"}}).json["flows"].empty());
+  CHECK(world.ask("GET", "/flows", {}, {{"guest", "52:54:00:AB:CD:EF"}}).status == 200);
+  for (const char* guest : {"zz", "", "10.0.2", "52:54:00:12:34:5", "52:54:00:12:34:5g"}) {
+    const ControlReply reply = world.ask("GET", "/flows", {}, {{"guest", guest}});
+    CHECK(reply.status == 400);
+    CHECK(reply.json["error"] == fmt::format("cannot GET /flows: guest={} is no MAC or IP address; "
+                                             "GET /leases lists the guests'",
+                                             guest));
+  }
   for (const char* limit : {"x", "-1", "2049", "", "99999999999999999999"}) {
     CHECK(world.ask("GET", "/flows", {}, {{"limit", limit}}).status == 400);
   }
@@ -234,4 +243,26 @@ TEST_CASE("the report as JSON, as a table, and as rules that would have sufficed
         "# denied: dns:no.example  # 1 denied\n"
         "tcp:192.0.2.4:80  # 1 closed\n"
         "dns:only.example  # 1 closed\n");
+}
+
+TEST_CASE("what a request says beyond its description is refused, with what is known") {
+  World world;
+  const auto error = [&](const char* method, const char* path, const json& body,
+                         const NamedTexts& query = {}) {
+    const ControlReply reply = world.ask(method, path, body, query);
+    CHECK(reply.status == 400);
+    return reply.json["error"].get<std::string>();
+  };
+  const json rule = {{"action", "deny"}, {"match", "any"}, {"befor", 1}};
+  CHECK(error("POST", "/policy/rules", rule) ==
+        "cannot POST /policy/rules: the body takes no \"befor\"; known: action, before, match");
+  CHECK(error("PUT", "/policy", {{"rules", {rule}}}) ==
+        "cannot PUT /policy: the body takes no \"befor\"; known: action, match");
+  CHECK(world.ask("GET", "/policy").json["rules"].empty());
+  CHECK(error("PUT", "/ports/1/link", {{"up", false}, {"down", true}}).ends_with("known: up"));
+  CHECK(error("DELETE", "/fdb", {{"port", 1}}) ==
+        "cannot DELETE /fdb: the body takes no \"port\"; known: none");
+  CHECK(error("GET", "/flows", {}, {{"guests", "10.0.2.15"}}) ==
+        "cannot GET /flows: it takes no ?guests=; known: guest, limit");
+  CHECK(error("GET", "/ports", {}, {{"number", "1"}}).ends_with("known: none"));
 }

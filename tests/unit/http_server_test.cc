@@ -203,19 +203,37 @@ TEST_CASE("readers of events: a limit, kinds, and one that hangs up") {
   const Fd two = server.connect();
   const Fd three = server.connect();
   server.send(one, kEvents);
-  server.send(two, "GET /events?kind=b,c-d HTTP/1.1\r\nHost: x\r\n\r\n");
+  server.send(two, "GET /events?kind=plug,link-up HTTP/1.1\r\nHost: x\r\n\r\n");
   CHECK(server.ask(three, kEvents).find("2 clients read events already") != std::string::npos);
   CHECK(server.counters.readers_refused == 1);
-  server.events.publish({{"event", "a"}});
-  server.events.publish({{"event", "b-x"}});
+  server.events.publish({{"event", "link-down"}});
+  server.events.publish({{"event", "plug-came"}});
   server.turn();
   const std::string text = server.read(two);
-  CHECK(text.find("\"a\"") == std::string::npos);
-  CHECK(text.find("\"b-x\"") != std::string::npos);
+  CHECK(text.find("\"link-down\"") == std::string::npos);
+  CHECK(text.find("\"plug-came\"") != std::string::npos);
   one.reset();
-  server.events.publish({{"event", "b"}});
+  server.events.publish({{"event", "link-up"}});
   server.turn();
   CHECK(server.ask(three, kEvents).find("200 OK") != std::string::npos);
+}
+
+TEST_CASE("a reader of events who asks for what there is not is told what there is") {
+  Server server;
+  const Fd fd = server.connect();
+  for (const auto& [query, part] :
+       {std::pair{"kind=lease,bogus", "there is no kind \\\"bogus\\\"; known: capture-started, "},
+        {"kind=lease-", "there is no kind \\\"lease-\\\""},
+        {"kind=", "there is no kind \\\"\\\""},
+        {"from=newest", "there is no from \\\"newest\\\"; known: oldest"},
+        {"kinds=lease", "it takes no ?kinds=; known: from, kind"}}) {
+    const std::string text =
+        server.ask(fd, fmt::format("GET /events?{} HTTP/1.1\r\nHost: x\r\n\r\n", query));
+    CAPTURE(text);
+    CHECK(text.starts_with("HTTP/1.1 400 "));
+    CHECK(text.find(part) != std::string::npos);
+  }
+  CHECK(server.counters.refused == 5);
 }
 
 TEST_CASE("a reader of events that left in silence takes nobody's place") {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "netstack/frame/parse_mac.h"
 #include "netstack/gateway/egress_reader.h"
 #include "tools/control/egress_report.h"
 #include "tools/control/json_pieces.h"
@@ -66,7 +67,12 @@ std::function<bool(const Flow&)> wanted_by(const ControlRequest& request) {
   if (const auto address = netstack::IpAddress::parse(guest->second)) {
     return [wanted = *address](const Flow& flow) { return flow.key.guest == wanted; };
   }
-  return [mac = guest->second](const Flow& flow) { return to_string(flow.guest_mac) == mac; };
+  if (const auto mac = netstack::parse_mac(guest->second)) {
+    return [wanted = *mac](const Flow& flow) { return flow.guest_mac == wanted; };
+  }
+  throw ControlRefusal(400, fmt::format("cannot GET /flows: guest={} is no MAC or IP address; GET "
+                                        "/leases lists the guests'",
+                                        guest->second));
 }
 
 ControlReply show_flows(const ControlledLan& target, const ControlRequest& request) {

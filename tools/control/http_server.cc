@@ -32,6 +32,7 @@
 #include <utility>
 
 #include "netstack/base/error.h"
+#include "tools/control/request_check.h"
 
 namespace tools {
 
@@ -188,15 +189,33 @@ struct HttpServer::Calls {
     ControlRequest request{.method = method, .path = path, .query = query_of(connection)};
     if (request.method == "HEAD") request.method = "GET";  // the library leaves the body out
     if (request.method == "GET" && request.path == "/events" && !exchange.too_long) {
-      if (server.count_readers() < server.limits_.reader_count_max) {
-        return subscribe(server, connection, request);
+      if (auto refusal = refuse_reader(server, request)) {
+        return put(server, connection, std::move(*refusal));
       }
-      ++server.counters_.readers_refused;
+      return subscribe(server, connection, request);
     }
-    ControlReply reply = answer(server, std::move(request), exchange);
+    return put(server, connection, answer(server, std::move(request), exchange));
+  }
+
+  static MHD_Result put(HttpServer& server, MHD_Connection* connection, ControlReply reply) {
     ++server.counters_.requests;
     server.counters_.refused += reply.status >= 400 ? 1 : 0;
-    return put(connection, std::move(reply));
+    return tools::put(connection, std::move(reply));
+  }
+
+  static std::optional<ControlReply> refuse_reader(HttpServer& server,
+                                                   const ControlRequest& request) {
+    try {
+      refuse_undescribed(request, request.path);
+    } catch (const ControlRefusal& refusal) {
+      return refusal.reply();
+    }
+    if (server.count_readers() < server.limits_.reader_count_max) return std::nullopt;
+    ++server.counters_.readers_refused;
+    return ControlRefusal(503, fmt::format("cannot GET /events: {} clients read events already; "
+                                           "end one of them",
+                                           server.limits_.reader_count_max))
+        .reply();
   }
 
   static ControlReply answer(HttpServer& server, ControlRequest request, const Exchange& exchange) {
@@ -204,11 +223,6 @@ struct HttpServer::Calls {
     if (exchange.too_long) {
       return ControlRefusal(413, fmt::format("{}: the body is longer than {} bytes; send less",
                                              tried, kControlBody_size))
-          .reply();
-    }
-    if (request.method == "GET" && request.path == "/events") {
-      return ControlRefusal(503, fmt::format("{}: {} clients read events already; end one of them",
-                                             tried, server.limits_.reader_count_max))
           .reply();
     }
     if (!exchange.body.empty()) {

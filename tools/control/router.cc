@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "netstack/base/error.h"
+#include "tools/control/request_check.h"
 
 namespace tools {
 
@@ -35,9 +36,10 @@ std::optional<NamedTexts> match(std::string_view pattern, std::string_view path)
   return parameters;
 }
 
-ControlReply run(const Router::Handler& handler, const ControlRequest& request) {
+ControlReply run(const Router::Route& route, const ControlRequest& request) {
   try {
-    return handler(request);
+    refuse_undescribed(request, route.pattern);
+    return route.handler(request);
   } catch (const ControlRefusal& refusal) {
     return refusal.reply();
   } catch (const netstack::Error& error) {
@@ -70,7 +72,7 @@ ControlReply Router::answer(ControlRequest request) const {
     if (!parameters) continue;
     if (route.method == request.method) {
       request.parameters = std::move(*parameters);
-      return run(route.handler, request);
+      return run(route, request);
     }
     allowed += (allowed.empty() ? "" : ", ") + route.method;
   }

@@ -280,11 +280,12 @@ class Control:
             connection.close()
 
     def wait_for_event(self, name: str, timeout: float = 30.0, **members: Any) -> dict[str, Any]:
-        """The first event of that name and with those members, also one that has happened already."""
+        """The first event of that kind (as for events()) and with those members, also one that has happened already."""
         end = time.monotonic() + timeout
         wanted = {'event': name, **members}
-        for event in self.events(from_oldest=True, timeout=timeout):
-            if all(event.get(key) == value for key, value in wanted.items()):
+        for event in self.events(from_oldest=True, timeout=timeout, kinds=(name,)):
+            is_it = event['event'] == name or event['event'].startswith(name + '-')
+            if is_it and all(event.get(key) == value for key, value in members.items()):
                 return event
             if time.monotonic() > end:
                 break
