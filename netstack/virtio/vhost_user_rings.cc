@@ -201,7 +201,9 @@ uint32_t VhostUserSession::base_of(const Ring& ring) {
 void VhostUserSession::try_start(size_t at) {
   Ring& ring = rings_[at];
   if (ring.started() || ring.count == 0 || !ring.addressed || !ring.kick_given) return;
-  if (make_queue(at, true)) owner_.on_ring_start(at);
+  if (!make_queue(at, true)) return;
+  owner_.on_ring_start(at);
+  ring.call_guest();  // as in set_ring_call(): whichever comes last
 }
 
 void VhostUserSession::stop(size_t at) {

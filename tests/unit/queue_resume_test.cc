@@ -155,6 +155,80 @@ TEST_CASE("a front end's word about a packed ring counts where the ring leaves r
   }
 }
 
+// QEMU drops what waits in a transmit ring that has lost its back end, from where it believes the
+// ring to stand.
+TEST_CASE("chains in front of some that the front end has given back are not left behind") {
+  constexpr uint16_t kCount = 8;
+  const auto test = [&](unsigned before, unsigned held, unsigned first, unsigned last) {
+    CAPTURE(before);  // chains used up
+    CAPTURE(held);    // chains that the dead back end left
+    CAPTURE(first);   // of these, the front end gives back those from here
+    CAPTURE(last);    // to before this one
+    Bed<PackedQueue> bed(kCount);
+    for (unsigned i = 0; i < before; ++i) {
+      bed.driver.add({bed.buffer("old")}, false);
+      REQUIRE(bed.pop() == Pop::kChain);
+      bed.give_back();
+      REQUIRE(bed.driver.get_used());
+    }
+    std::vector<uint16_t> ids;
+    for (unsigned i = 0; i < held; ++i) {
+      ids.push_back(bed.driver.add({bed.buffer(std::to_string(i))}, false));
+    }
+    for (unsigned i = first; i < last; ++i) {
+      const unsigned at = before + i;
+      const bool wrap = at / kCount % 2 == 0;
+      const PackedDescriptor mark{
+          0, 0, ids[i], static_cast<uint16_t>(wrap ? kDescriptorAvail | kDescriptorUsed : 0)};
+      std::memcpy(bed.ram.at(bed.driver.descriptors + sizeof mark * (at % kCount) + 8), &mark.size,
+                  8);
+    }
+    RingSetup setup = bed.setup;
+    setup.base = 0x8000'8000U;
+    resume_packed(setup);
+    bed.queue.emplace(setup);
+    for (unsigned i = 0; i < last; ++i) {  // the driver gets them in its order
+      const auto used = bed.driver.get_used();
+      REQUIRE(used);
+      CHECK(used->id == ids[i]);
+    }
+    CHECK_FALSE(bed.driver.get_used());
+    bed.driver.add({bed.buffer("new")}, false);
+    for (unsigned i = last; i <= held; ++i) {
+      REQUIRE(bed.pop() == Pop::kChain);
+      CHECK(bed.text() == (i < held ? std::to_string(i) : "new"));
+    }
+    CHECK(bed.pop() == Pop::kEmpty);
+  };
+  for (unsigned before = 0; before < 3U * kCount; ++before) {
+    for (unsigned held = 1; held <= kCount; ++held) {
+      for (unsigned first = 0; first < held; ++first) {
+        for (unsigned last = first + 1; last <= held; ++last) test(before, held, first, last);
+      }
+    }
+  }
+}
+
+TEST_CASE("a front end's word that is one chain off is not believed of chains of one slot") {
+  constexpr uint16_t kCount = 8;
+  Bed<PackedQueue> bed(kCount, Direction::kWrite);
+  for (int i = 0; i < kCount; ++i) bed.driver.add({bed.buffer("room")}, true);
+  for (uint32_t used = 1; used <= 2U * kCount; ++used) {
+    CAPTURE(used);
+    REQUIRE(bed.pop() == Pop::kChain);
+    bed.give_back(1);
+    REQUIRE(bed.driver.get_used());
+    bed.driver.add({bed.buffer("room")}, true);  // full: not one mark
+    RingSetup setup = bed.setup;
+    const auto place = [&](uint32_t at) {
+      return at % kCount | (at / kCount % 2 == 0 ? 0x8000U : 0U);
+    };
+    setup.base = place(used + 1);
+    resume_packed(setup);
+    CHECK((setup.base & 0xffffU) == place(used));
+  }
+}
+
 TEST_CASE("a back end that dies while it gives chains back leaves a ring that goes on") {
   for (const bool recorded : {false, true}) {
     CAPTURE(recorded);

@@ -39,6 +39,18 @@ TEST_CASE("a guest that reboots starts its rings again; migration bits change no
   }
 }
 
+TEST_CASE(
+    "a ring that starts calls its guest, which may have chains back that it was not told of") {
+  Guest guest(kPlain);
+  guest.front.send(VhostUserRequest::kGetVringBase, VringStateWire{1, 0});
+  guest.front.send(VhostUserRequest::kSetVringCall, uint64_t{1}, {guest.calls[1].get()});
+  guest.settle();
+  event_count(guest.calls[1]);
+  guest.front.send(VhostUserRequest::kSetVringKick, uint64_t{1}, {guest.kicks[1].get()});
+  guest.settle();
+  CHECK(event_count(guest.calls[1]) > 0);
+}
+
 TEST_CASE("a guest that has migrated to here is announced to the LAN") {
   Guest guest(kPlain);
   const Mac mac{{0x52, 0x54, 0, 0, 0, 0x0a}};
