@@ -138,6 +138,17 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         self.plug()
         self.assertEqual(self.lan.wait_for_event("plug", port=1)["event"], "plug-came")
 
+    def test_a_body_that_is_too_long_is_refused_by_its_length(self):
+        for size in (70_000, 900_000):  # within what the socket takes, and beyond
+            with self.assertRaisesRegex(lanyard.Error, "longer than 65536 bytes; send less"):
+                self.lan.add_forward("x" * size)
+            rules = os.path.join(self.folder.name, "rules")
+            with open(rules, "w", encoding="utf-8") as file:
+                file.write("tcp:192.0.2.1:80\n" * (size // 20))
+            line = self.ctl("policy", "replace", "--allow", "@" + rules, status=65)
+            self.assertIn("longer than 65536 bytes; send less", line)
+            self.assertEqual(line.count("\n"), 1)
+
     def test_a_filter_at_the_start(self):
         file = self.folder.name + "/start.pcapng"
         lan = lanyard.Lan(self.folder.name + "/second", program=lan_harness.LANYARD, capture=file,

@@ -147,9 +147,35 @@ TEST_CASE("bodies: JSON objects, of a bounded size") {
   CHECK(post("{\"a\": \"\xff\"}").find("no JSON object") != std::string::npos);
   // Deep nesting is no deep recursion.
   CHECK(post(std::string(60'000, '[')).find("no JSON object") != std::string::npos);
+  CHECK(post("{}").find("200 OK") != std::string::npos);
   CHECK(post(std::string(kControlBody_size + 1, ' ')).find("longer than 65536") !=
         std::string::npos);
-  CHECK(post("{}").find("200 OK") != std::string::npos);
+  CHECK(server.ended);
+}
+
+TEST_CASE("a body that is too long is refused before it is read, and the connection ended") {
+  Server server;
+  const std::string head = "POST /echo HTTP/1.1\r\nHost: x\r\n";
+  const std::string chunk = "4000\r\n" + std::string(0x4000, ' ') + "\r\n";
+  for (const auto& [request, status] :
+       {std::pair{head + "Content-Length: 65537\r\n\r\n", "413 "},
+        {head + "Content-Length: 131000000\r\n\r\n{}", "413 "},
+        {head + "Expect: 100-continue\r\nContent-Length: 131000000\r\n\r\n", "413 "},
+        {head + "Transfer-Encoding: chunked\r\n\r\n" + chunk + chunk + chunk + chunk + chunk,
+         "413 "},
+        {head + "Transfer-Encoding: gzip\r\n\r\n", "501 "}}) {
+    CAPTURE(request.substr(0, 100));
+    const Fd fd = server.connect();
+    const std::string answer = server.ask(fd, request);
+    CHECK(answer.starts_with(fmt::format("HTTP/1.1 {}", status)));
+    CHECK(answer.find("application/json") != std::string::npos);
+    CHECK(answer.find("\"error\"") != std::string::npos);
+    CHECK(server.ended);
+  }
+  CHECK(server.counters.refused == 5);
+  const Fd fd = server.connect();
+  CHECK(server.ask(fd, head + "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+            .find("200 OK") != std::string::npos);
 }
 
 TEST_CASE("a long reply is made block by block and comes whole") {

@@ -22,12 +22,15 @@
 #include <fmt/format.h>
 #include <microhttpd.h>
 #include <poll.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -47,7 +50,6 @@ struct HttpServer::Client {
 // One request while it is read.
 struct HttpServer::Exchange {
   std::string body;
-  bool too_long = false;
 };
 
 struct HttpServer::Subscriber {
@@ -99,12 +101,13 @@ MHD_Response* response_of(ControlReply& reply) {
                                          MHD_RESPMEM_MUST_COPY);
 }
 
-MHD_Result put(MHD_Connection* connection, ControlReply reply) {
+MHD_Result put(MHD_Connection* connection, ControlReply reply, bool hangs_up) {
   const char* type = reply.pieces ? reply.pieces_type
                      : reply.text ? "text/plain; charset=utf-8"
                                   : "application/json";
   MHD_Response* response = response_of(reply);
   MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+  if (hangs_up) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
   const MHD_Result result =
       MHD_queue_response(connection, static_cast<unsigned>(reply.status), response);
   MHD_destroy_response(response);
@@ -120,6 +123,42 @@ NamedTexts query_of(MHD_Connection* connection) {
   NamedTexts query;
   MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_query, &query);
   return query;
+}
+
+ControlRefusal too_long(const char* method, const char* path) {
+  return {MHD_HTTP_CONTENT_TOO_LARGE,
+          fmt::format("cannot {} {}: the body is longer than {} bytes; send less", method, path,
+                      kControlBody_size)};
+}
+
+// A body that is not worth reading, as the request's head announces it.
+std::optional<ControlRefusal> refuse_body(MHD_Connection* connection, const char* method,
+                                          const char* path) {
+  const auto header = [&](const char* name) -> std::string {
+    const char* value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+    return value != nullptr ? value : "";
+  };
+  const std::string coding = header(MHD_HTTP_HEADER_TRANSFER_ENCODING);
+  if (!coding.empty() && ::strcasecmp(coding.c_str(), "chunked") != 0) {
+    return ControlRefusal(MHD_HTTP_NOT_IMPLEMENTED,
+                          fmt::format("cannot {} {}: a body in the transfer coding \"{}\" is not "
+                                      "read here; send it plain, with Content-Length",
+                                      method, path, coding));
+  }
+  const std::string length = header(MHD_HTTP_HEADER_CONTENT_LENGTH);  // a number, says the library
+  if (std::strtoull(length.c_str(), nullptr, 10) <= kControlBody_size) return std::nullopt;
+  return too_long(method, path);
+}
+
+// In the middle of a body the library takes no answer, so it is written past it.
+void answer_at_once(int fd, const ControlReply& reply) {
+  const std::string body = reply.json.dump() + '\n';
+  const std::string text = fmt::format(
+      "HTTP/1.1 {} Content Too Large\r\nConnection: close\r\nContent-Type: application/json\r\n"
+      "Content-Length: {}\r\n\r\n{}",
+      reply.status, body.size(), body);
+  // A client that does not take it loses its connection all the same.
+  ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 std::vector<std::string> words_of(std::string_view list) {
@@ -177,18 +216,23 @@ struct HttpServer::Calls {
     auto& server = *static_cast<HttpServer*>(self);
     if (*slot == nullptr) {
       *slot = new Exchange;
-      return MHD_YES;
+      const auto refusal = refuse_body(connection, method, path);
+      return refusal ? put(server, connection, refusal->reply(), true) : MHD_YES;
     }
     auto& exchange = *static_cast<Exchange*>(*slot);
     if (*part_size > 0) {
-      exchange.too_long |= exchange.body.size() + *part_size > kControlBody_size;
-      if (!exchange.too_long) exchange.body.append(part, *part_size);
+      if (exchange.body.size() + *part_size > kControlBody_size) {
+        count(server, MHD_HTTP_CONTENT_TOO_LARGE);
+        answer_at_once(client_of(connection).fd, too_long(method, path).reply());
+        return MHD_NO;
+      }
+      exchange.body.append(part, *part_size);
       *part_size = 0;
       return MHD_YES;
     }
     ControlRequest request{.method = method, .path = path, .query = query_of(connection)};
     if (request.method == "HEAD") request.method = "GET";  // the library leaves the body out
-    if (request.method == "GET" && request.path == "/events" && !exchange.too_long) {
+    if (request.method == "GET" && request.path == "/events") {
       if (auto refusal = refuse_reader(server, request)) {
         return put(server, connection, std::move(*refusal));
       }
@@ -197,10 +241,15 @@ struct HttpServer::Calls {
     return put(server, connection, answer(server, std::move(request), exchange));
   }
 
-  static MHD_Result put(HttpServer& server, MHD_Connection* connection, ControlReply reply) {
+  static MHD_Result put(HttpServer& server, MHD_Connection* connection, ControlReply reply,
+                        bool hangs_up = false) {
+    count(server, reply.status);
+    return tools::put(connection, std::move(reply), hangs_up);
+  }
+
+  static void count(HttpServer& server, int status) {
     ++server.counters_.requests;
-    server.counters_.refused += reply.status >= 400 ? 1 : 0;
-    return tools::put(connection, std::move(reply));
+    server.counters_.refused += status >= 400 ? 1 : 0;
   }
 
   static std::optional<ControlReply> refuse_reader(HttpServer& server,
@@ -219,16 +268,12 @@ struct HttpServer::Calls {
   }
 
   static ControlReply answer(HttpServer& server, ControlRequest request, const Exchange& exchange) {
-    const std::string tried = fmt::format("cannot {} {}", request.method, request.path);
-    if (exchange.too_long) {
-      return ControlRefusal(413, fmt::format("{}: the body is longer than {} bytes; send less",
-                                             tried, kControlBody_size))
-          .reply();
-    }
     if (!exchange.body.empty()) {
       request.body = nlohmann::json::parse(exchange.body, nullptr, false);
       if (!request.body.is_object()) {
-        return ControlRefusal(400, tried + ": the body is no JSON object; send one").reply();
+        return ControlRefusal(400, fmt::format("cannot {} {}: the body is no JSON object; send one",
+                                               request.method, request.path))
+            .reply();
       }
     }
     return server.router_.answer(std::move(request));

@@ -51,12 +51,19 @@ void wait_for(int fd, short events, const Deadline& deadline, const std::string&
                                     path));
 }
 
+// Whoever refuses a long request answers and hangs up before it is sent.
+bool hung_up(int errno_value) {
+  return errno_value == EPIPE || errno_value == ECONNRESET;
+}
+
 void send_all(int fd, std::string_view text, const Deadline& deadline, const std::string& path) {
   while (!text.empty()) {
     wait_for(fd, POLLOUT, deadline, path);
     const ssize_t sent = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
     if (sent > 0) {
       text.remove_prefix(static_cast<size_t>(sent));
+    } else if (hung_up(errno)) {
+      return;  // the answer says why
     } else if (errno != EAGAIN && errno != EINTR) {
       throw broken(path, netstack::errno_text(errno));
     }
@@ -70,6 +77,7 @@ std::string_view receive_some(int fd, std::array<char, 16384>& buffer, const Dea
     wait_for(fd, POLLIN, deadline, path);
     const ssize_t got = ::recv(fd, buffer.data(), buffer.size(), 0);
     if (got >= 0) return {buffer.data(), static_cast<size_t>(got)};
+    if (hung_up(errno)) return {};
     if (errno != EAGAIN && errno != EINTR) throw broken(path, netstack::errno_text(errno));
   }
 }

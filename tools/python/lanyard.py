@@ -74,7 +74,9 @@ class Control:
         """The answer's JSON, or its text if it is none."""
         connection = _Connection(self._socket, self._timeout)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            # A body that is too long is refused before it is sent.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, None if body is None else json.dumps(body))
             answer = connection.getresponse()
             text = answer.read().decode()
         except (OSError, http.client.HTTPException) as error:
