@@ -3,6 +3,7 @@ parser, and clients that behave badly."""
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -148,6 +149,20 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
             line = self.ctl("policy", "replace", "--allow", "@" + rules, status=65)
             self.assertIn("longer than 65536 bytes; send less", line)
             self.assertEqual(line.count("\n"), 1)
+
+    def test_a_switch_that_stands_still_is_told_of(self):
+        self.lan.process.send_signal(signal.SIGSTOP)
+        try:
+            asked = [subprocess.Popen([lan_harness.LANYARD, "ctl", self.lan.directory, word], text=True,
+                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                     for word in ("ports", "events")]
+            for child in asked:
+                line = child.communicate(timeout=60)[1]
+                self.assertEqual(child.returncode, 75)
+                self.assertRegex(line, r"^lanyard: cannot ask .*/control: no answer came in time \(10 s\); see "
+                                 rf"whether the switch \(process {self.lan.process.pid}\) is stopped or hangs\n$")
+        finally:
+            self.lan.process.send_signal(signal.SIGCONT)
 
     def test_a_filter_at_the_start(self):
         file = self.folder.name + "/start.pcapng"

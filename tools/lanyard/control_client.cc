@@ -28,27 +28,38 @@ netstack::Error broken(const std::string& path, const std::string& happened) {
       EX_UNAVAILABLE, fmt::format("cannot ask {}: {}; see what the switch says", path, happened));
 }
 
-// By when the whole answer must be there; nothing: whenever.
-using Deadline = std::optional<std::chrono::steady_clock::time_point>;
+using std::chrono::milliseconds;
+using Time = std::chrono::steady_clock::time_point;
 
-Deadline deadline_in(int timeout_ms) {
-  if (timeout_ms < 0) return std::nullopt;
-  return std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms);
+// By when the answer must be there.
+struct Deadline {
+  explicit Deadline(int timeout_ms)
+      : wait(timeout_ms), at(std::chrono::steady_clock::now() + wait) {}
+
+  milliseconds wait;
+  std::optional<Time> at;  // nothing: whenever
+};
+
+// " (process 17)": who listens there; empty where that is out of sight.
+std::string listener_text(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  const bool known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid > 0;
+  return known ? fmt::format(" (process {})", peer.pid) : "";
 }
 
 void wait_for(int fd, short events, const Deadline& deadline, const std::string& path) {
-  using std::chrono::milliseconds;
   pollfd ready{fd, events, 0};
   int left_ms = -1;
-  if (deadline) {
-    const auto left = *deadline - std::chrono::steady_clock::now();
+  if (deadline.at) {
+    const auto left = *deadline.at - std::chrono::steady_clock::now();
     left_ms = std::max(0, static_cast<int>(std::chrono::ceil<milliseconds>(left).count()));
   }
-  if (::poll(&ready, 1, left_ms) != 0 || !deadline) return;
+  if (::poll(&ready, 1, left_ms) != 0 || !deadline.at) return;
   throw netstack::Error(EX_TEMPFAIL,
-                        fmt::format("cannot ask {}: no answer came in time; see whether the "
-                                    "switch is stopped or hangs",
-                                    path));
+                        fmt::format("cannot ask {}: no answer came in time ({} s); see whether the "
+                                    "switch{} is stopped or hangs",
+                                    path, deadline.wait.count() / 1000, listener_text(fd)));
 }
 
 // Whoever refuses a long request answers and hangs up before it is sent.
@@ -101,7 +112,7 @@ int status_of(std::string_view head, const std::string& path) {
 ControlAnswer ask_control(const std::string& directory, const std::string& method,
                           const std::string& path, const std::string& body,
                           const std::function<void(std::string_view)>& on_body, int timeout_ms) {
-  const Deadline deadline = deadline_in(timeout_ms);
+  Deadline deadline(timeout_ms);
   const std::string socket_path = directory + "/control";
   const netstack::Fd fd = netstack::connect_unix(socket_path);
   send_all(fd.get(),
@@ -118,12 +129,13 @@ ControlAnswer ask_control(const std::string& directory, const std::string& metho
     if (head.size() > kHeadMax_size) status_of({}, socket_path);
   }
   ControlAnswer answer{status_of(head, socket_path), {}};
+  if (on_body && answer.status < 300) deadline.at.reset();
   const auto take = [&](std::string_view part) {
     if (on_body && answer.status < 300) {
       on_body(part);
     } else {
       answer.body += part;
-      if (deadline && answer.body.size() > kAnswerInTime_size) {
+      if (answer.body.size() > kAnswerInTime_size) {
         throw broken(socket_path, "its answer has no end");
       }
     }

@@ -8,6 +8,7 @@
 namespace tools {
 
 constexpr size_t kAnswerInTime_size = size_t{64} << 20U;
+constexpr int kControlAnswer_ms = 10'000;
 
 // A client of a LAN's control socket: one request, one answer, in plain HTTP/1.0, so that an answer
 // is what comes until the end of the stream.
@@ -16,13 +17,14 @@ struct ControlAnswer {
   std::string body;
 };
 
-// `directory` is the LAN's. `timeout_ms`: for the whole answer, which then has at most
-// kAnswerInTime_size bytes; -1: as long as it takes. `on_body` gets each part of a body as it
-// comes, if given; the answer's body is empty then. Throws Error: EX_UNAVAILABLE (no LAN there, or
-// it ended), EX_PROTOCOL (not HTTP), EX_TEMPFAIL (no whole answer in time).
+// `directory` is the LAN's. `timeout_ms`: for the whole answer, which has at most
+// kAnswerInTime_size bytes. `on_body` gets each part of a body as it comes, for as long as it
+// takes, if given; the timeout is for the answer's head, and its body is empty then. Throws Error:
+// EX_UNAVAILABLE (no LAN there, or it ended), EX_PROTOCOL (not HTTP), EX_TEMPFAIL (no answer in
+// time).
 ControlAnswer ask_control(const std::string& directory, const std::string& method,
                           const std::string& path, const std::string& body = {},
                           const std::function<void(std::string_view)>& on_body = {},
-                          int timeout_ms = -1);
+                          int timeout_ms = kControlAnswer_ms);
 
 }  // namespace tools
