@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <cctype>
-#include <cstdio>
 #include <cstdlib>
 
 namespace tools {
@@ -55,11 +54,6 @@ std::string query_text(const std::vector<std::pair<const char*, std::string>>& v
     }
   }
   return text;
-}
-
-void write_out(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
 }
 
 netstack::Error refusal_of(const ControlAnswer& answer, const std::string& method,

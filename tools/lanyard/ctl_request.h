@@ -4,11 +4,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/control_client.h"
 #include "tools/lanyard/ctl_tables.h"
 
@@ -40,8 +40,6 @@ CLI::App* add_numbered_listing(CLI::App& app, const std::shared_ptr<CtlOptions>&
 
 // "?guest=10.0.2.15&limit=3"; what is empty is left out.
 std::string query_text(const std::vector<std::pair<const char*, std::string>>& values);
-
-void write_out(std::string_view text);
 
 // What was refused, in the words of the control socket.
 netstack::Error refusal_of(const ControlAnswer& answer, const std::string& method,

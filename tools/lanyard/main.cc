@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -60,7 +61,10 @@ int run(std::vector<std::string> arguments) {
     std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants a vector
     app.parse(std::move(arguments));
   } catch (const CLI::Success& asked_for_help) {
-    return app.exit(asked_for_help);
+    std::ostringstream text;
+    app.exit(asked_for_help, text, text);
+    tools::write_out(text.str());
+    return EX_OK;
   } catch (const CLI::ParseError& error) {
     return fail(EX_USAGE, "cannot understand the command line: " + first_line(error.what()) +
                               "; `" + named(app) + " --help` shows what there is");

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <memory>
 #include <optional>
 
@@ -19,6 +17,7 @@
 #include "netstack/port/lan_directory.h"
 #include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/guest_plug.h"
 #include "tools/lanyard/lan_watch.h"
 #include "tools/lanyard/lock.h"
@@ -66,10 +65,7 @@ GuestPlugOptions plug_options(const RunOptions& options) {
 int show_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
   netstack::FdLog log(STDERR_FILENO, "lanyard");
   const PluggedGuest guest = plug_guest_in(guest_command, plug_options(options), log);
-  const std::string text = driver::shell_text(guest.command.argv);
-  if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) {
-    throw netstack::host_error(errno, "print the command", "");
-  }
+  write_out(driver::shell_text(guest.command.argv));
   return EX_OK;
 }
 

@@ -1,9 +1,8 @@
 // slirpvde: the gateway as a plug of a VDE switch, with the command line of VDE's own tool.
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "netstack/gateway/gateway.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/sandbox/sandbox.h"
 #include "tools/slirpvde/options.h"
 
@@ -46,7 +45,7 @@ int main(int argc, char** argv) {
   return tools::face_main("slirpvde", [&](tools::FaceLog& log) {
     const tools::SlirpVdeOptions options = tools::parse_slirpvde_options(argc, argv);
     if (!options.help) return serve(log, options);
-    std::fputs(tools::kSlirpVdeUsage, stdout);
+    tools::write_out(tools::kSlirpVdeUsage);
     return tools::kFaceUsageStatus;
   });
 }

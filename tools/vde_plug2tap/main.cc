@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 #include <sysexits.h>
 
-#include <cstdio>
 #include <optional>
 
 #include "netstack/base/error.h"
 #include "netstack/port/packet_port.h"
 #include "netstack/port/tap_port.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/vde_plug2tap/options.h"
 #include "tools/vde_plug2tap/veth_pair.h"
 
@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
   return tools::face_main("vde_plug2tap", [&](tools::FaceLog& log) {
     const tools::Plug2TapOptions options = tools::parse_plug2tap_options(argc, argv);
     if (!options.help) return plug_in(log, options);
-    std::fputs(tools::kPlug2TapUsage, stdout);
+    tools::write_out(tools::kPlug2TapUsage);
     return tools::kFaceUsageStatus;
   });
 }

@@ -1,11 +1,11 @@
 // vde_switch: the VDE switch under its old name; options, console and sockets as its users know
 // them. See README.md for what differs.
 #include <csignal>
-#include <cstdio>
 #include <exception>
 
 #include "netstack/base/error.h"
 #include "tools/lan/face.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/vde_switch/vde_switch.h"
 
 namespace {
@@ -14,7 +14,7 @@ constexpr int kFailureStatus = 255;
 
 int run(tools::VdeSwitchOptions options, tools::FaceLog& log) {
   if (options.answer) {
-    std::fputs(options.answer->text.c_str(), stdout);
+    tools::write_out(options.answer->text);
     return options.answer->status;
   }
   const tools::VdeSwitchEnd end = tools::run_vde_switch(std::move(options), log);
