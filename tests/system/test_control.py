@@ -407,6 +407,16 @@ class PrivateTest(lan_harness.LanTest):
         with self.assertRaisesRegex(lanyard.Error, "is the LAN running"):
             lan.wait_until_there(0.2)
 
+    def test_a_forward_leads_to_the_guest_and_not_to_the_first_lease(self):
+        directory = self.folder / "steer"
+        for words in (["--mac", "52:54:00:AB:00:01"], []):
+            run = self.run_guest("run", "--control", directory, "--lease", "52:54:00:ab:00:01=10.0.2.40",
+                                 "--hostfwd", "tcp::0-:22", "--hostfwd", "tcp::0-10.0.2.50:22", *words)
+            lan = lanyard.Control(directory).wait_until_there(20)
+            leads = [forward["forward"].partition("-")[2] for forward in lan.forwards()]
+            self.assertEqual(leads, ["10.0.2.40:22" if words else ":22", "10.0.2.50:22"])
+            self.assertEqual(run.stop(), 128 + 15)
+
     def test_a_directory_in_use_and_a_lan_that_is_joined_are_refused(self):
         directory, _ = self.start_lan()
         for options, status, part in ((["--control", directory], 69, "in use"),

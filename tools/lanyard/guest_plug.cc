@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <cctype>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
@@ -59,6 +60,34 @@ Transport chosen(const TransportChoice& choice, const GuestPlugOptions& options)
                                  : "QEMU 7.2 or newer is needed"));
 }
 
+std::string lower(std::string text) {
+  for (char& letter : text) {
+    letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+  }
+  return text;
+}
+
+// The address that one of the guest's cards is sure to get; nothing: the first free one.
+std::optional<netstack::IpAddress> promised_address(const std::vector<std::string>& argv,
+                                                    const netstack::GatewayConfig& gateway) {
+  for (const netstack::StaticLease& lease : gateway.names.leases) {
+    const std::string card = "mac=" + to_string(lease.mac);
+    for (const std::string& word : argv) {
+      if (lower(word).find(card) != std::string::npos) return lease.address;
+    }
+  }
+  return std::nullopt;
+}
+
+// Forwards that name no guest lead to this one, wherever --lease puts it.
+void lead_to_this_guest(netstack::GatewayConfig& gateway, const std::vector<std::string>& argv) {
+  const auto address = promised_address(argv, gateway);
+  if (!address) return;
+  for (netstack::HostForward& forward : gateway.forwards) {
+    if (forward.guest_address == netstack::IpAddress{}) forward.guest_address = *address;
+  }
+}
+
 class Plugging {
  public:
   Plugging(const std::vector<std::string>& command, const GuestPlugOptions& options,
@@ -79,6 +108,7 @@ class Plugging {
       add_card();
     }
     guest_.command.argv = wiring_.argv();
+    lead_to_this_guest(guest_.gateway, guest_.command.argv);
     guest_.command.inherited = wiring_.take_inherited();
     return std::move(guest_);
   }
