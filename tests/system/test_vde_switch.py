@@ -144,6 +144,11 @@ class LifeAndDeath(VdeTest):
             switch.child.send_signal(number)
         self.assertEqual(switch.ask("showinfo")[-1], "1000 Success")
 
+    def test_a_management_socket_that_was_not_made_is_not_shown(self):
+        switch = self.switch("-M", "/nowhere/mgmt")
+        self.assertNotIn("mgmt", " ".join(switch.ask("showinfo")))
+        self.assertIn("/nowhere/mgmt", switch.stderr())
+
     def test_end_of_input(self):
         switch = self.switch()
         self.assertEqual(switch.end(), 0)

@@ -166,6 +166,7 @@ VdeSwitchEnd run_vde_switch(VdeSwitchOptions options, FaceLog& log) {
       management.emplace(interpreter, state, [&loop] { loop.stop(); });
     } catch (const Error& error) {
       log.line(error.what());
+      options.management.clear();  // nobody is told of what is not there
     }
   }
   if (!run_rc_file(interpreter, state)) return end;
