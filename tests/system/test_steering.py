@@ -167,6 +167,33 @@ class SteeringTest(lan_harness.LanTest):
                 self.assertEqual(set().union(*(request[2] for request in requests)), query)
                 self.assertEqual(set().union(*(request[3] for request in requests)), body)
 
+    def ctl(self, *words, directory=None, status=0):
+        done = subprocess.run([lan_harness.LANYARD, "ctl", directory or self.lan.directory, *words], text=True,
+                              capture_output=True, timeout=20)
+        self.assertEqual(done.returncode, status, done.stderr)
+        return done.stderr if status else done.stdout
+
+    def test_what_a_reader_sees(self):
+        for words in (["capture", "start"], ["ports"], ["forward", "add"]):
+            self.assertIn(f"Usage: lanyard ctl DIR {' '.join(words)} ", self.ctl(*words, "--help"))
+        self.assertIn(" 2 ports, 0 addresses heard", self.ctl())
+        self.assertIn(" 0 loops since", self.ctl("loops"))
+        with socket.socket(socket.AF_UNIX) as guest:  # whose driver never comes up
+            guest.connect(self.lan.directory + "/vhost-user")
+            lan_harness.wait_for(lambda: len(self.lan.ports()) == 3, "its port")
+            self.assertRegex(self.ctl("ports"), r"(?m)^3 +not ready +0")
+            self.assertRegex(self.ctl(), r"(?m)^3 +not ready ")
+            self.assertRegex(self.ctl(), r"(?m)^2 +up ")
+
+    def test_a_vde_switch_is_told_from_a_lan(self):
+        vde = self.folder / "vde"
+        switch = self.start("vde_switch", [lan_harness.BUILD_DIR / "bin" / "vde_switch", "-s", vde, "--nostdin"])
+        lan_harness.wait_for(lambda: (vde / "ctl").exists(), "the VDE switch")
+        line = self.ctl("ports", directory=vde, status=69)
+        self.assertEqual(line, f"lanyard: cannot ask {vde}: its switch has no control socket, as vde_switch has none; "
+                               "make the LAN with `lanyard switch`\n")
+        switch.stop()
+
     def test_ctl_can_do_everything(self):
         def act(words, _):
             words = [word.replace("FOLDER", str(self.folder)) for word in words]

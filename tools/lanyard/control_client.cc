@@ -93,6 +93,18 @@ std::string_view receive_some(int fd, std::array<char, 16384>& buffer, const Dea
   }
 }
 
+// A VDE switch has the one socket and not the other.
+void refuse_vde_switch(const std::string& directory) {
+  if (::access((directory + "/control").c_str(), F_OK) == 0 ||
+      ::access((directory + "/ctl").c_str(), F_OK) != 0) {
+    return;
+  }
+  throw netstack::Error(EX_UNAVAILABLE,
+                        fmt::format("cannot ask {}: its switch has no control socket, as "
+                                    "vde_switch has none; make the LAN with `lanyard switch`",
+                                    directory));
+}
+
 int status_of(std::string_view head, const std::string& path) {
   int status = 0;
   const size_t space = head.find(' ');
@@ -114,6 +126,7 @@ ControlAnswer ask_control(const std::string& directory, const std::string& metho
                           const std::function<void(std::string_view)>& on_body, int timeout_ms) {
   Deadline deadline(timeout_ms);
   const std::string socket_path = directory + "/control";
+  refuse_vde_switch(directory);
   const netstack::Fd fd = netstack::connect_unix(socket_path);
   send_all(fd.get(),
            fmt::format("{} {} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", method, path, body.size(),

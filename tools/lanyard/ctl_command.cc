@@ -147,12 +147,22 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   add_listing(*command, options, "list", "/captures", "Captures that run", &CtlTables::captures);
 }
 
+// Its subcommands stand behind the directory.
+class UsageWithDirectory : public CLI::Formatter {
+  std::string make_usage(const CLI::App* app, std::string name) const override {
+    constexpr std::string_view kBefore = "lanyard ctl ";
+    if (name.starts_with(kBefore)) name.insert(kBefore.size(), "DIR ");
+    return Formatter::make_usage(app, name);
+  }
+};
+
 }  // namespace
 
 void add_ctl_command(CLI::App& app, int&) {
   auto options = std::make_shared<CtlOptions>();
   CLI::App* command = app.add_subcommand(
       "ctl", "Look at a running LAN and change it; an overview if no more is given");
+  command->formatter(std::make_shared<UsageWithDirectory>());
   command->add_option("DIR", options->directory, "The LAN's directory")->required()->type_name("");
   command->add_flag("--json", options->as_json, "The overview for machines");
   command->callback([options, command] {

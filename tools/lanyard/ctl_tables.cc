@@ -71,6 +71,20 @@ std::string drops_cell(const json& drops) {
   return text.empty() ? "-" : text;
 }
 
+// "1 loop", "2 loops".
+std::string counted(const std::string& count, const char* noun) {
+  return fmt::format("{} {}{}", count, noun, count == "1" ? "" : "s");
+}
+
+// What pulls frames out of reach first: the cable, then plugs at which nobody is.
+TextCell link_cell(const json& port) {
+  if (port.at("link") == "down") return {"down", true};
+  const json& plugs = port.at("plugs");
+  const auto is_dead = [](const json& plug) { return plug.at("ready") == false; };
+  if (!plugs.empty() && std::ranges::all_of(plugs, is_dead)) return {"not ready", true};
+  return cell(port, "link");
+}
+
 std::string plugs_cell(const json& plugs) {
   std::string text;
   for (const json& plug : plugs) text += (text.empty() ? "" : ", ") + cell(plug, "name");
@@ -121,9 +135,8 @@ std::string CtlTables::ports(const json& ports) const {
   Rows rows{{"PORT", "LINK", "IN", "OUT", "PLUGS", "DROPPED"}};
   for (const json& port : ports) {
     const json& counters = port.at("counters");
-    const bool down = port.at("link") == "down";
     rows.push_back({{cell(port, "number")},
-                    {cell(port, "link"), down},
+                    link_cell(port),
                     {cell(counters, "ingress_frames")},
                     {cell(counters, "egress_frames")},
                     {plugs_cell(port.at("plugs"))},
@@ -200,9 +213,9 @@ std::string CtlTables::flows(const json& flows) const {
                     {why}});
   }
   return text_table(rows, colours_) +
-         fmt::format("{} flows live of {} at most, {} opened so far; the last {} are shown\n",
-                     cell(flows, "live"), cell(flows, "limit"), cell(flows, "opened"),
-                     rows.size() - 1);
+         fmt::format("{} live of {} at most, {} opened so far; the last {} shown\n",
+                     counted(cell(flows, "live"), "flow"), cell(flows, "limit"),
+                     cell(flows, "opened"), rows.size() - 1);
 }
 
 std::string CtlTables::egress(const json& egress) const {
@@ -282,11 +295,11 @@ std::string CtlTables::loops(const json& loops) const {
   std::string ports;
   for (const json& port : loops.at("ports")) ports += (ports.empty() ? "" : ", ") + port.dump();
   const bool engaged = loops.at("engaged") == true;
-  return fmt::format("{} {} loops since the switch started.\n",
+  return fmt::format("{} {} since the switch started.\n",
                      !engaged        ? "Frames do not come back."
                      : ports.empty() ? "Frames come back."
                                      : fmt::format("Frames come back, by the ports {}.", ports),
-                     cell(loops, "episodes"));
+                     counted(cell(loops, "episodes"), "loop"));
 }
 
 std::string CtlTables::forwards(const json& forwards) const {
@@ -316,10 +329,11 @@ std::string CtlTables::overview(const Overview& lan) const {
   for (const json& lease : lan.leases) {
     if (cell(lease, "state") == "bound") by_port[cell(lease, "port")] = &lease;
   }
-  std::string text =
-      fmt::format("{}  {}, {} ports, {} addresses heard{}\n", bold(lan.directory, colours_),
-                  cell(lan.about, "program"), lan.ports.size(), lan.stations.size(),
-                  lan.leases.is_null() ? ", no gateway (--nat adds one)" : "");
+  std::string text = fmt::format(
+      "{}  {}, {}, {} heard{}\n", bold(lan.directory, colours_), cell(lan.about, "program"),
+      counted(std::to_string(lan.ports.size()), "port"),
+      lan.stations.size() == 1 ? "1 address" : fmt::format("{} addresses", lan.stations.size()),
+      lan.leases.is_null() ? ", no gateway (--nat adds one)" : "");
   if (lan.about.contains("sandbox")) text += sandbox(lan.about["sandbox"]);
   text += '\n';
   Rows rows{{"PORT", "LINK", "GUEST", "ADDRESS", "MAC", "IN", "OUT", "PLUGS", "DROPPED"}};
@@ -328,7 +342,7 @@ std::string CtlTables::overview(const Overview& lan) const {
     const auto found = by_port.find(cell(port, "number"));
     const json lease = found == by_port.end() ? json::object() : *found->second;
     rows.push_back({{cell(port, "number")},
-                    {cell(port, "link"), port.at("link") == "down"},
+                    link_cell(port),
                     {cell(lease, "name")},
                     {cell(lease, "address")},
                     {cell(lease, "mac")},
