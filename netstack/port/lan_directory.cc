@@ -21,10 +21,14 @@
 namespace netstack {
 namespace {
 
+// A missing path is no error to weakly_canonical, but one that goes while it looks is.
 std::string canonical(const std::string& path) {
   std::error_code refusal;
-  std::string whole =
-      std::filesystem::weakly_canonical(std::filesystem::absolute(path, refusal), refusal);
+  std::string whole;
+  for (int look = 1; look <= kLanDirectoryLooks_count; ++look) {
+    whole = std::filesystem::weakly_canonical(std::filesystem::absolute(path, refusal), refusal);
+    if (refusal != std::errc::no_such_file_or_directory) break;
+  }
   if (path.empty() || refusal) {
     throw Error(EX_CANTCREAT, fmt::format("cannot use directory \"{}\": {}; name another one", path,
                                           path.empty() ? "no name" : refusal.message()));

@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <atomic>
 #include <fstream>
+#include <thread>
 
 #include "netstack/base/error.h"
 #include "tests/unit/port_fixture.h"
@@ -241,6 +243,26 @@ TEST_CASE("a directory that took the place of ours is left alone") {
     CHECK(files_in(second.path()) == std::vector<std::string>{"001.6"});
   }
   CHECK(files_in(parent.path).empty());
+}
+
+TEST_CASE("a directory that comes and goes while we enter it is entered all the same") {
+  const TemporaryDirectory parent;
+  const std::string path = parent.file("lan");
+  std::atomic<bool> done = false;
+  std::thread others([&] {
+    for (unsigned pause_us = 0; !done; pause_us = (pause_us + 37) % 1000) {
+      ::mkdir(path.c_str(), 0700);
+      ::rmdir(path.c_str());
+      ::usleep(pause_us);  // a look in peace has to be possible, whatever the rhythm of both
+    }
+  });
+  std::string error;
+  for (int turn = 0; turn < 300 && error.empty(); ++turn) {
+    error = error_of([&] { LanDirectory(path, kOwn); });
+  }
+  done = true;
+  others.join();
+  CHECK(error == "");
 }
 
 TEST_CASE("what is no directory keeps its mode") {
