@@ -18,6 +18,7 @@ import random
 import shutil
 import socket
 import struct
+import subprocess
 import sys
 
 import lan_harness
@@ -188,10 +189,20 @@ class TestpmdFrontEnd(LanTest):
             stack.callback(front.stop)
             front.say("start tx_first")  # so that the switch knows each card's address
             checker.wait_for_silence()
-            checker.run(count)
+            try:
+                checker.run(count)
+            except AssertionError as failure:
+                raise AssertionError(f"{failure}\n{self.counters(directory)}\n"
+                                     f"{front.say('show port stats all')}{front.say('stop')}") from None
             front.say("stop")
         self.assertEqual(switch.stop(), 0, switch.stderr())
         self.assertNotIn("contradicts", switch.stderr())
+
+    @staticmethod
+    def counters(directory):
+        """Where frames were lost, if the switch lost them."""
+        done = subprocess.run([LANYARD, "ctl", directory, "ports"], text=True, capture_output=True, timeout=STUCK_S)
+        return done.stdout + done.stderr
 
     def test_every_kind_of_ring(self):
         for seed, (mergeable, packed, queue_pairs) in enumerate(
