@@ -162,7 +162,7 @@ bool VhostUserPort::put_one(Queue& queue, const Frame& frame) {
   size_t left = need;
   for (const Chain& chain : receive_chains_) {
     const size_t written = std::min<size_t>(left, chain.bytes);
-    queue.push(chain, static_cast<uint32_t>(written));
+    queue.push(chain, static_cast<uint32_t>(written), left != need);
     left -= written;
   }
   return true;

@@ -17,11 +17,14 @@
 // which is as good as given back in the lap before the first. Without a mark the ring is full, and
 // p is d.
 //
-// There may be available chains in front of the last mark: QEMU, when it has lost its back end,
-// gives back what it finds in the transmit ring, to drop it; but where it believes the ring to
-// stand (seen with 7.2), which may be between p and d. The driver takes chains back in order,
-// so it waits for those in front. They are given back too: QEMU would have dropped them as well.
-// Only a transmit ring is treated so.
+// There may be available chains in front of the last mark, which the driver waits for, as it takes
+// chains back in order. They are given back with the sizes they have:
+//
+//   transmit  QEMU, when it has lost its back end, gives back what it finds in the ring, to drop
+//             it; but where it believes the ring to stand (seen with 7.2), which may be between p
+//             and d. It would have dropped those in front as well.
+//   receive   We were killed while we gave back a frame's chains, the last one first
+//             (packed_queue.cc). Those that are missing were filled to their end.
 //
 // The front end's word counts where the ring leaves room for it, that is when the slots between are
 // the rest of the chain given back last: another back end has not left NEXT, or the driver has
@@ -111,6 +114,7 @@ class Look {
       if (!given_back(step, here) && here.avail() == place_at(step).wrap) {
         uint64_t flags = here.avail() ? kDescriptorAvail | kDescriptorUsed : 0;
         if (next - step > 1) flags |= kDescriptorNext;
+        if (setup_.direction == Direction::kWrite) flags |= kDescriptorWrite;
         const uint64_t id = slot_at(next - 1).id();
         uint64_t seen = here.rest;
         const uint64_t mark = flags << 48U | id << 32U | (seen & 0xffff'ffffU);
@@ -163,7 +167,7 @@ uint16_t find_packed_position(const RingSetup& setup, uint16_t said) {
     found = place;
     said_fits = look.is_rest_of_chain(found, given);
     if (!again) continue;
-    if (setup.direction == Direction::kRead && look.give_back_in_front() && setup.log->active()) {
+    if (look.give_back_in_front() && setup.log->active()) {
       setup.log->mark(setup.descriptors.guest_address, sizeof(PackedDescriptor) * setup.count);
     }
     break;

@@ -6,15 +6,20 @@
 //            used used A─── chain ───      as one descriptor in its first slot, the rest is skipped
 //                      ▲ taken_, used_
 //
-// A chain is given back by one store of 8 bytes, and a batch in order: wherever we are killed, what
-// the driver has back is whole, and all of it lies in front of what it has not.
+// A chain is given back by one store of 8 bytes, and a batch frame by frame. The chains of one
+// frame go back the last one first: a driver that looks meanwhile finds all of a frame or none of
+// it, as drivers expect (§5.1.6.4.2 has them count on num_buffers). If we are killed in between,
+// the missing chains are ones that were filled, so a successor can give them back
+// (packed_position.cc).
 //
 // Checked as in split_queue.cc; a chain has at most `count` descriptors, and indirect tables are
 // read once, in order.
 #include "netstack/virtio/packed_queue.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "netstack/virtio/in_flight.h"
@@ -68,8 +73,12 @@ bool PackedQueue::read_chain(uint64_t address, uint64_t rest, Chain& chain, Chai
 void PackedQueue::publish() {
   if (batch_.empty()) return;
   if (setup_.in_flight != nullptr) begin_batch(setup_.in_flight, used_.slot, used_.wrap);
-  for (const GivenBack& chain : batch_) {
-    store_release_u64(entry(chain.slot) + offsetof(PackedDescriptor, size), chain.word);
+  for (auto frame = batch_.begin(); frame != batch_.end();) {
+    const auto next = std::find_if_not(frame + 1, batch_.end(), std::mem_fn(&GivenBack::continues));
+    for (auto chain = next; chain-- != frame;) {
+      store_release_u64(entry(chain->slot) + offsetof(PackedDescriptor, size), chain->word);
+    }
+    frame = next;
   }
   batch_.clear();
   if (setup_.in_flight != nullptr) end_batch(setup_.in_flight);

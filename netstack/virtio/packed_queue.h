@@ -39,7 +39,7 @@ class PackedQueue {
     written_.resize(place.written_count);
   }
 
-  void push(const Chain& chain, uint32_t written_size);
+  void push(const Chain& chain, uint32_t written_size, bool continues = false);
   void publish();
   bool wants_call();
   void kicks_off();
@@ -70,6 +70,7 @@ class PackedQueue {
   Position used_;
   struct GivenBack {
     uint16_t slot;
+    bool continues;
     uint64_t word;  // size, id and flags as the driver is to see them
   };
   std::vector<GivenBack> batch_;  // pushed since publish()
@@ -100,11 +101,12 @@ inline Pop PackedQueue::pop(Chain& chain, ChainParts& parts) {
   return Pop::kChain;
 }
 
-inline void PackedQueue::push(const Chain& chain, uint32_t written_size) {
+inline void PackedQueue::push(const Chain& chain, uint32_t written_size, bool continues) {
   uint16_t flags = used_.wrap ? kDescriptorAvail | kDescriptorUsed : 0;
   if (setup_.direction == Direction::kWrite) flags |= kDescriptorWrite;
   if (chain.slot_count > 1) flags |= kDescriptorNext;  // for a successor: see packed_position.cc
-  batch_.push_back({used_.slot, written_size | uint64_t{chain.id} << 32U | uint64_t{flags} << 48U});
+  batch_.push_back(
+      {used_.slot, continues, written_size | uint64_t{chain.id} << 32U | uint64_t{flags} << 48U});
   advance(used_, chain.slot_count);
   slots_since_call_ = static_cast<uint16_t>(slots_since_call_ + chain.slot_count);
 }

@@ -44,8 +44,10 @@ class SplitQueue {
     written_.resize(place.written_count);
   }
 
-  // `written_size`: what we wrote into it from its start; 0 for a chain that was read.
-  void push(const Chain& chain, uint32_t written_size);
+  // `written_size`: what we wrote into it from its start; 0 for a chain that was read. `continues`:
+  // it holds more of the frame that began in the chain pushed before; the driver sees the first
+  // chain of a frame after all others.
+  void push(const Chain& chain, uint32_t written_size, bool continues = false);
   void publish();
   bool wants_call();
 
@@ -94,7 +96,8 @@ inline Pop SplitQueue::pop(Chain& chain, ChainParts& parts) {
   return Pop::kChain;
 }
 
-inline void SplitQueue::push(const Chain& chain, uint32_t written_size) {
+// The driver sees all that is pushed when publish() stores the index.
+inline void SplitQueue::push(const Chain& chain, uint32_t written_size, bool /*continues*/) {
   const UsedElement element{chain.id, written_size};
   std::memcpy(setup_.device_area.at + kUsedRing_offset + sizeof element * (used_ & mask_), &element,
               sizeof element);

@@ -1,7 +1,10 @@
 #include <doctest/doctest.h>
 
+#include <array>
+#include <atomic>
 #include <deque>
 #include <random>
+#include <thread>
 
 #include "netstack/virtio/in_flight.h"
 #include "tests/unit/queue_bed.h"
@@ -133,6 +136,80 @@ TEST_CASE("a packed ring shows where it stands, whatever the front end says") {
     }
     CHECK(bed.pop() == Pop::kEmpty);
   }
+}
+
+TEST_CASE("a frame that was half given back when the back end died is completed") {
+  constexpr uint16_t kCount = 8;
+  for (uint32_t start = 0; start < 2 * kCount; ++start) {
+    for (size_t chains = 1; chains <= kCount; ++chains) {
+      for (size_t missing = 0; missing < chains; ++missing) {
+        CAPTURE(start);
+        CAPTURE(chains);
+        CAPTURE(missing);
+        Bed<PackedQueue> bed(kCount, Direction::kWrite);
+        for (uint32_t lap = 0; lap < start; ++lap) {
+          bed.driver.add({bed.buffer("old")}, true);
+          REQUIRE(bed.pop() == Pop::kChain);
+          bed.give_back(3);
+          REQUIRE(bed.driver.get_used());
+        }
+        for (size_t i = 0; i < kCount; ++i) bed.driver.add({bed.buffer("room")}, true);
+        const auto slot = [&](size_t chain) {
+          return bed.ram.at(bed.driver.descriptors) + 16 * ((start + chain) % kCount);
+        };
+        std::array<std::array<uint8_t, 16>, kCount> before{};
+        for (size_t i = 0; i < kCount; ++i) std::memcpy(before[i].data(), slot(i), 16);
+        for (size_t i = 0; i < chains; ++i) {
+          REQUIRE(bed.pop() == Pop::kChain);
+          bed.queue->push(bed.chain, i + 1 < chains ? 4 : 1, i != 0);
+        }
+        bed.queue->publish();
+        for (size_t i = 0; i < missing; ++i) std::memcpy(slot(i), before[i].data(), 16);
+        RingSetup setup = bed.setup;
+        resume_packed(setup);
+        CHECK(setup.base == bed.queue->base());
+        for (size_t i = 0; i < chains; ++i) {
+          const auto used = bed.driver.get_used();
+          REQUIRE(used);
+          CHECK(used->size == (i + 1 < chains ? 4 : 1));
+        }
+        CHECK(!bed.driver.get_used());
+      }
+    }
+  }
+}
+
+// Where a thread of the driver looks while we give back: it never finds a part of a frame.
+TEST_CASE_TEMPLATE("a frame in several chains is given back whole", Queue, SplitQueue,
+                   PackedQueue) {
+  constexpr uint16_t kCount = 64;
+  constexpr int kFrames_count = 10'000;
+  Bed<Queue> bed(kCount, Direction::kWrite);
+  const Buffer buffer = bed.buffer("room");
+  for (size_t i = 0; i < kCount; ++i) bed.driver.add({buffer}, true);
+  std::atomic<int> seen = 0;
+  int halves = 0;
+  std::thread driver([&] {
+    for (int frame = 0; frame < kFrames_count; ++frame) {
+      while (!bed.driver.get_used()) std::this_thread::yield();
+      for (size_t i = 1; i < kCount; ++i) {
+        if (bed.driver.get_used()) continue;
+        ++halves;
+        while (!bed.driver.get_used()) std::this_thread::yield();
+      }
+      for (size_t i = 0; i < kCount; ++i) bed.driver.add({buffer}, true);
+      seen = frame + 1;
+    }
+  });
+  for (int frame = 0; frame < kFrames_count; ++frame) {
+    while (seen != frame) std::this_thread::yield();
+    size_t taken = 0;
+    for (; bed.pop() == Pop::kChain; ++taken) bed.queue->push(bed.chain, 4, taken != 0);
+    REQUIRE(taken == kCount);
+    bed.queue->publish();
+  }
+  driver.join();
+  CHECK(halves == 0);
 }
 
 TEST_CASE("a front end's word about a packed ring counts where the ring leaves room for it") {
