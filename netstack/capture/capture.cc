@@ -59,6 +59,15 @@ Capture::~Capture() {
   close();
 }
 
+void Capture::begin_file() {
+  if (output_.waits_for_reader()) return;
+  write_header();
+  if (header_written_) return;
+  open_ = false;  // nothing is to be written or said any more
+  throw host_error(error_.load(), fmt::format("write capture {}", path_),
+                   "make room or choose another file", EX_IOERR);
+}
+
 // The writer takes no signals: they are the loop's, and SIGPIPE and SIGXFSZ become plain errors.
 void Capture::start_writer() {
   sigset_t all;
@@ -176,7 +185,7 @@ void Capture::close() {
 
 void Capture::write_until_stopped() {
   constexpr int kDelay_ms = static_cast<int>(kCaptureDelay_ns / kMillisecond_ns);
-  write_header();
+  if (!header_written_) write_header();
   for (bool last = false; !last;) {
     wait_for_work(kDelay_ms);
     last = output_.stopped();  // before the ring is emptied: nothing is added after a stop

@@ -58,6 +58,9 @@ class Capture final : public Mirror {
           Writer writer = Writer::kStarts, CaptureChoice choice = {});
   ~Capture() override;
 
+  // For who waits to hear whether a capture has begun, before start_writer(): throws Error when the
+  // file takes no header. That of a pipe is left to the writer, as its reader may be slow.
+  void begin_file();
   void start_writer();  // once; throws Error when there can be no thread
 
   void observe(const Port& ingress, std::span<const Frame> burst) noexcept override;

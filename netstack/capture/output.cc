@@ -87,6 +87,7 @@ Output::Output(const std::string& path) : stop_event_(::eventfd(0, EFD_CLOEXEC |
   struct stat what {};
   if (::fstat(fd_.get(), &what) != 0) throw open_error(errno, path);
   regular_ = S_ISREG(what.st_mode);
+  waits_for_reader_ = S_ISFIFO(what.st_mode) || S_ISSOCK(what.st_mode);
   if (regular_ && !given) take_over(path);
 }
 

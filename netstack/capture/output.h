@@ -31,6 +31,9 @@ class Output {
   // Waits for a slow reader until all is written or stop() has been called and its time is over.
   Written write(std::span<const uint8_t> bytes);
 
+  // A pipe: write() may wait for its reader.
+  bool waits_for_reader() const { return waits_for_reader_; }
+
   // Takes the last `size` bytes back, so that the output ends with a whole record. False: it cannot
   // (not a file), and more bytes would make no sense to a reader.
   bool take_back(size_t size);
@@ -51,6 +54,7 @@ class Output {
 
   Fd fd_;
   bool regular_ = false;
+  bool waits_for_reader_ = false;
   size_t piece_size_max_ = SIZE_MAX;  // the most one write(2) may be given
   Fd stop_event_;
   std::atomic<uint64_t> deadline_ns_{kNever};

@@ -110,6 +110,14 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         for name in ("some.pcap", "other.pcapng"):
             self.assertEqual(len(lan_harness.tcpdump_lines(f"{self.folder.name}/{name}")), 1)
 
+    def test_a_capture_that_cannot_begin_is_none(self):
+        os.symlink("/dev/full", self.folder.name + "/full.pcap")
+        line = self.ctl("capture", "start", "full.pcap", status=65)
+        self.assertRegex(line, "^lanyard: cannot (write capture .*/full.pcap: No space left|capture to .*: the switch "
+                               "has locked itself out)")
+        self.assertEqual(line.count("\n"), 1)
+        self.assertEqual(self.lan.captures(), [])
+
     def test_a_capture_takes_a_filter(self):
         self.ctl("capture", "start", "arp.pcap", "--filter", "arp", "--snaplen", "20")
         self.assertRegex(self.ctl("capture", "list"), r"(?m)^1 +0 +0 +0 +.*/arp.pcap +arp$")

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <optional>
 #include <random>
 #include <string>
@@ -148,6 +149,33 @@ TEST_CASE("a disk that is full from the start: counted, said once and once at th
   CHECK(log.lines[0].ends_with(" frames are not in it so far"));
   CHECK(log.lines[0].find(" 0 frames") == std::string::npos);
   CHECK(log.lines[1] == "capture /dev/full: 10 of 10 frames are not in it");
+}
+
+TEST_CASE("who asks whether a capture has begun is told that the disk is full") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  MemoryLog log;
+  std::filesystem::create_symlink("/dev/full", dir.file("full.pcapng"));
+  for (const std::string& path : {std::string("/dev/full"), dir.file("full.pcapng")}) {
+    Capture capture(path, clock, log, "test", Capture::Writer::kWaits);
+    try {
+      capture.begin_file();
+      FAIL("it began");
+    } catch (const Error& error) {
+      CHECK(error.what() ==
+            fmt::format("cannot write capture {}: No space left on device; make room or choose "
+                        "another file",
+                        path));
+    }
+  }
+  CHECK(log.lines.empty());
+  Capture capture(dir.file("a.pcap"), clock, log, "test", Capture::Writer::kWaits);
+  capture.begin_file();
+  CHECK(std::filesystem::file_size(dir.file("a.pcap")) == 24);
+  capture.start_writer();
+  observe(capture, frame_bytes(100, 1));
+  capture.close();
+  CHECK(read_savefile(dir.file("a.pcap")).size() == 1);
 }
 
 TEST_CASE("a file that may not grow ends with a whole record, and grows again when it may") {

@@ -89,7 +89,9 @@ ControlReply start_capture(ControlledLan& target, const ControlRequest& request)
   refuse_path(target, path);
   auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop().clock(), target.log,
                                                      "lanyard " LANYARD_VERSION,
-                                                     netstack::Capture::Writer::kStarts, choice);
+                                                     netstack::Capture::Writer::kWaits, choice);
+  capture->begin_file();
+  capture->start_writer();
   target.captures.push_back({target.next_capture_id++, path, capture.get()});
   target.lan.add_mirror(std::move(capture));
   const RunningCapture& running = target.captures.back();
