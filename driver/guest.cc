@@ -52,6 +52,7 @@ Guest::Guest(netstack::Loop& loop, netstack::Log& log, GuestCommand command,
     : loop_(loop),
       log_(log),
       on_exit_(std::move(on_exit)),
+      watchman_(command.when_killed),
       child_(spawn(command.program, command.argv, watchman_.marked_environment(), command.inherited,
                    command.output_to_stderr)) {
   loop_.watch(child_.pidfd.get(), EPOLLIN, [this](uint32_t) { child_ended(); });

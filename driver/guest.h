@@ -20,10 +20,11 @@ constexpr uint64_t kLeftoverBound_ns = 4 * netstack::kSecond_ns;  // then they a
 constexpr uint64_t kLeftoverLook_ns = 20 * netstack::kMillisecond_ns;
 
 struct GuestCommand {
-  std::string program;                  // the path to execute
-  std::vector<std::string> argv;        // argv[0] as the user gave it
-  std::vector<netstack::Fd> inherited;  // closed here once the guest has them
-  bool output_to_stderr = false;        // standard output is somebody else's, a capture's say
+  std::string program;                     // the path to execute
+  std::vector<std::string> argv;           // argv[0] as the user gave it
+  std::vector<netstack::Fd> inherited;     // closed here once the guest has them
+  bool output_to_stderr = false;           // standard output is somebody else's, a capture's say
+  std::function<void()> when_killed = {};  // by SIGKILL: another process cleans up after us
 };
 
 // A running guest: one child process, and whatever that starts. All of it ends before on_exit is

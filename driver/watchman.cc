@@ -58,7 +58,8 @@ void stand_apart(int watched) {
   ::close_range(4, ~0U, 0);
 }
 
-[[noreturn]] void keep_watch(int watched, std::string_view mark) {
+[[noreturn]] void keep_watch(int watched, std::string_view mark,
+                             const std::function<void()>& afterwards) {
   stand_apart(watched);
   pollfd gone{3, POLLIN, 0};
   while (::poll(&gone, 1, -1) < 0 && errno == EINTR) {
@@ -71,6 +72,7 @@ void stand_apart(int watched) {
     for (const pid_t pid : left) ::kill(pid, SIGKILL);
     sleep_ns(5 * netstack::kMillisecond_ns);
   }
+  if (afterwards) afterwards();
   ::_exit(EXIT_SUCCESS);
 }
 
@@ -84,7 +86,7 @@ std::string random_mark() {
 
 }  // namespace
 
-Watchman::Watchman() : mark_(random_mark()) {
+Watchman::Watchman(const std::function<void()>& afterwards) : mark_(random_mark()) {
   // Of ourselves, and made before the fork: no moment in which we could die unseen.
   const Fd self = open_pidfd(::getpid());
   std::array<int, 2> ready{};
@@ -95,7 +97,7 @@ Watchman::Watchman() : mark_(random_mark()) {
   Fd writing(ready[1]);
   pid_ = ::fork();
   if (pid_ < 0) throw host_error(errno, "watch over the guest", "raise `ulimit -u`");
-  if (pid_ == 0) keep_watch(self.get(), mark_);
+  if (pid_ == 0) keep_watch(self.get(), mark_, afterwards);
   // Once its end of the pipe is closed, so are its copies of every other descriptor of ours.
   writing.reset();
   char none = 0;

@@ -51,6 +51,7 @@ class LanDirectory {
   LanDirectory(const LanDirectory&) = delete;
   LanDirectory& operator=(const LanDirectory&) = delete;
 
+  bool made() const { return made_; }                // or it was there
   const std::string& path() const { return path_; }  // absolute, without symbolic links
   std::string file(std::string_view name) const;     // of at most kLanFileName_size bytes
 

@@ -438,6 +438,16 @@ class PrivateTest(lan_harness.LanTest):
         lanyard.Control(self.folder / "c").wait_until_there(20)
         killed.child.kill()
         killed.wait(20)
+        lan_harness.wait_for(lambda: not (self.folder / "c").exists(), "what the watchman removes")
+        there = self.folder / "there"
+        there.mkdir()
+        for directory, name in ((self.folder / "c", "taken over"), (there, "was there")):
+            killed = self.run_guest(name, "--control", directory)
+            lanyard.Control(directory).wait_until_there(20)
+            killed.child.kill()
+            killed.wait(20)
+        lan_harness.wait_for(lambda: not (there / "control").exists(), "what the watchman removes")
+        self.assertTrue(there.exists())
         again = self.run_guest("again", "--control", self.folder / "c")
         lan_harness.wait_for(lambda: "ports" in str(lanyard.Control(self.folder / "c").wait_until_there(20).about()),
                              "the next one in the same place")

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -76,6 +77,17 @@ struct PrivateControl {
     socket.open(directory.file("control"));
   }
 
+  // What is left of it when we are killed. One who has taken the directory over keeps it.
+  std::function<void()> remover() const {
+    return [path = directory.path(), made = directory.made()] {
+      try {
+        const netstack::LanDirectory left(path, {.own = made});
+        ::unlink(left.file("control").c_str());
+      } catch (const netstack::Error&) {
+      }
+    };
+  }
+
   netstack::LanDirectory directory;
   ControlSocket socket;
 };
@@ -121,6 +133,7 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   if (!options.control.empty()) {
     control.emplace(options.control, lan, log, plugged.running);
     control->socket.show_capture(options.lan.capture, capture);
+    plugged.command.when_killed = control->remover();
   }
   int status = EX_OK;
   guest.emplace(loop, log, std::move(plugged.command), [&](int exit_status) {
