@@ -143,6 +143,11 @@ class Switch(LockTest):
             self.assertEqual((told["locked"], told["explanation"]), (False, f"not locked in: {why}"))
             self.end(switch, directory)
 
+    def test_another_word_than_off_is_refused(self):
+        switch = self.start("misspelt", [LANYARD, "switch", self.folder / "open"], env={"LANYARD_SANDBOX": "of"})
+        self.assertEqual(switch.wait(20), 64)
+        self.assertIn("cannot understand LANYARD_SANDBOX=of: it is neither on nor off", switch.stderr())
+
     def test_as_nobody(self):
         if os.geteuid() != 0 or "0 0 4294967295" not in " ".join(
                 pathlib.Path("/proc/self/uid_map").read_text().split()):

@@ -80,7 +80,13 @@ std::string canonical(const std::string& path) {
 
 bool sandbox_is_wanted() {
   const char* value = std::getenv(kSandboxVariable);
-  return value == nullptr || std::string_view(value) != "off";
+  const std::string_view text = value != nullptr ? value : "";
+  if (text == "off") return false;
+  if (text.empty() || text == "on") return true;
+  throw netstack::Error(EX_USAGE,
+                        fmt::format("cannot understand {}={}: it is neither on nor off; set it to "
+                                    "off to go without a sandbox, or leave it out",
+                                    kSandboxVariable, text));
 }
 
 bool Sandbox::lets_make(const std::string& path) const {
