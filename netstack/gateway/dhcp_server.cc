@@ -32,6 +32,11 @@ Mac mac_of(const Dhcp& dhcp) {
   return {dhcp.client_mac};
 }
 
+bool is_of_client(const std::optional<Dhcp>& dhcp, const Mac& sender) {
+  return dhcp && !dhcp->from_server && !mac_of(*dhcp).is_group() && mac_of(*dhcp) != Mac{} &&
+         !sender.is_group();
+}
+
 // RFC 2132 §9.10 permits no limit below 576; a greater one is of no use to us.
 size_t payload_bytes_max(const Dhcp& request) {
   constexpr size_t kEthernetPacketBytes = 1500;
@@ -65,10 +70,39 @@ DhcpServer::DhcpServer(const GatewayConfig& config, LeaseTable& leases, Log& log
       clock_(clock),
       log_(log, clock) {}
 
+std::optional<IpAddress> DhcpServer::unproven(std::span<const uint8_t> payload, const Mac& sender) {
+  const auto request = parse_dhcp(payload);
+  if (!is_of_client(request, sender) || request->relay_ip != kNobody ||
+      (request->server_id && *request->server_id != network_.gateway())) {
+    return std::nullopt;
+  }
+  const Mac mac = mac_of(*request);
+  const uint64_t now_ns = clock_.monotonic_ns();
+  std::optional<IpAddress> wanted = request->requested_ip;
+  if (request->type == DhcpType::kRequest) {
+    if (request->client_ip != kNobody) wanted = request->client_ip;
+    const Lease* own = leases_.find(mac);
+    const bool other = own != nullptr && own->address != wanted;
+    if (!wanted || other || !leases_.may_have(mac, *wanted, now_ns)) return std::nullopt;
+  } else if (request->type != DhcpType::kDiscover) {
+    return std::nullopt;
+  }
+  const auto address = leases_.offer(mac, wanted, now_ns);
+  return address && !leases_.find(mac)->proven ? address : std::nullopt;
+}
+
+void DhcpServer::note_conflict(const Mac& asker, const IpAddress& address, const Mac& holder) {
+  ++counters_.conflicts;
+  log_.line(fmt::format(
+      "DHCP: {} is not given {}: {} answers for it and has no lease; the address is left to that "
+      "one for {} s. Look for an address set by hand there, or one leased before this switch began",
+      to_string(asker), to_string(address), to_string(holder),
+      LeaseTable::kSetAside_ns / kSecond_ns));
+}
+
 std::optional<DhcpReply> DhcpServer::answer(std::span<const uint8_t> payload, const Mac& sender) {
   const auto request = parse_dhcp(payload);
-  if (!request || request->from_server || mac_of(*request).is_group() ||
-      mac_of(*request) == Mac{} || sender.is_group()) {
+  if (!is_of_client(request, sender)) {
     ++counters_.malformed;
     return std::nullopt;
   }

@@ -25,6 +25,7 @@ struct DhcpCounters {
   uint64_t malformed = 0;  // no DHCP message of a client, or one that contradicts itself
   uint64_t ignored = 0;    // for another server, from a relay, of an unknown type
   uint64_t exhausted = 0;  // no address left for who asked
+  uint64_t conflicts = 0;  // addresses that another machine answered for, before an offer
 };
 
 // What became of a guest's lease, or of its wish for one.
@@ -60,6 +61,12 @@ class DhcpServer {
 
   // `payload` is what a client sent to port 67, `sender` the source address of its frame.
   std::optional<DhcpReply> answer(std::span<const uint8_t> payload, const Mac& sender);
+
+  // The address that an answer to this message would give to a guest not known to have it: whether
+  // another has it is to be asked first. It is held for the guest meanwhile.
+  std::optional<IpAddress> unproven(std::span<const uint8_t> payload, const Mac& sender);
+  // `holder` has the address that was about to be given to `asker`.
+  void note_conflict(const Mac& asker, const IpAddress& address, const Mac& holder);
 
   const DhcpCounters& counters() const { return counters_; }
   // Told as it happens, while a frame is under way: the watcher may look and must not change.

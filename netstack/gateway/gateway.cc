@@ -12,6 +12,7 @@
 #include "netstack/base/checksum.h"
 #include "netstack/gateway/judge_packet.h"
 #include "netstack/gateway/own_address.h"
+#include "netstack/wire/arp.h"
 #include "netstack/wire/dhcpv6.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
@@ -74,6 +75,11 @@ Gateway::Gateway(Loop& loop, const GatewayConfig& config, Log& log)
              {.send = [this](const ReturnPath& path,
                              std::span<const uint8_t> packet) { stage_packet(path, packet); },
               .drop = [this](DropReason reason) { count_drop(reason); },
+              .ask_who_has =
+                  [this](const IpAddress& address) {
+                    stage(make_arp_request(engine_mac(gateway4_), gateway4_, address));
+                    schedule_flush();
+                  },
               .on_failure =
                   [this](const DnsClient& client, std::span<const uint8_t> query,
                          const DnsFailure& failure) {
@@ -190,6 +196,9 @@ void Gateway::take(std::span<uint8_t> frame) {
   const uint16_t ethertype = read_u16(&frame[12]);
   if (ethertype == kEthertypeArp) {
     guests_.hear_arp(frame);
+    if (const auto arp = parse_arp(frame.subspan(kEthernetHeadBytes))) {
+      names_.hear_address(arp->sender_ip, Mac{arp->sender_mac});
+    }
     forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
     guest_forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
     engine_.input(frame);

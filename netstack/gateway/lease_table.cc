@@ -32,7 +32,18 @@ bool LeaseTable::may_have(const Mac& mac, Number number, uint64_t now_ns) {
   if (const auto fixed = static_by_mac_.find(mac); fixed != static_by_mac_.end()) {
     return fixed->second == number;
   }
-  return in_pool(number) && !set_aside_.contains(number) && !is_held(number, mac, now_ns);
+  return in_pool(number) && !is_aside(number, mac) && !is_held(number, mac, now_ns);
+}
+
+bool LeaseTable::may_have(const Mac& mac, const IpAddress& address, uint64_t now_ns) {
+  return_set_aside(now_ns);
+  return !address.v6 && may_have(mac, address.v4_bits(), now_ns);
+}
+
+bool LeaseTable::is_aside(Number number, const Mac& for_other_than) const {
+  const auto found = set_aside_.find(number);
+  return found != set_aside_.end() &&
+         (found->second.user == Mac{} || found->second.user != for_other_than);
 }
 
 std::optional<LeaseTable::Number> LeaseTable::choose(const Mac& mac,
@@ -45,6 +56,9 @@ std::optional<LeaseTable::Number> LeaseTable::choose(const Mac& mac,
     return had->second.address.v4_bits();
   }
   if (wish && may_have(mac, wish->v4_bits(), now_ns)) return wish->v4_bits();
+  const auto seen =
+      std::ranges::find_if(set_aside_, [&](const auto& entry) { return entry.second.user == mac; });
+  if (seen != set_aside_.end() && may_have(mac, seen->first, now_ns)) return seen->first;
   if (leases_.size() < kLeasesMax) {
     if (const auto number = unused(now_ns)) return number;
   }
@@ -90,6 +104,11 @@ Lease* LeaseTable::hold(const Mac& mac, Number number, uint64_t now_ns) {
   lease.mac = mac;
   lease.address = IpAddress::v4(number);
   lease.name = name;
+  lease.proven = static_by_number_.contains(number);
+  if (const auto aside = set_aside_.find(number); aside != set_aside_.end()) {
+    lease.proven = true;  // by being seen with it
+    set_aside_.erase(aside);
+  }
   by_number_[number] = mac;
   if (!name.empty()) by_name_[name] = mac;
   set_end(lease, now_ns, false);
@@ -121,7 +140,7 @@ void LeaseTable::let_go(const Lease& lease) {
 
 void LeaseTable::return_set_aside(uint64_t now_ns) {
   std::erase_if(set_aside_, [&](const auto& entry) {
-    if (entry.second > now_ns) return false;
+    if (entry.second.until_ns > now_ns) return false;
     if (entry.first < next_) returned_.insert(entry.first);
     return true;
   });
@@ -145,7 +164,22 @@ bool LeaseTable::bind(const Mac& mac, const IpAddress& address, uint64_t until_n
   Lease* lease = hold(mac, address.v4_bits(), now_ns);
   if (lease == nullptr) return false;
   set_end(*lease, until_ns, true);
+  lease->proven = true;
   return true;
+}
+
+void LeaseTable::prove(const Mac& mac) {
+  if (const auto found = leases_.find(mac); found != leases_.end()) found->second.proven = true;
+}
+
+void LeaseTable::see(const Mac& mac, const IpAddress& address, uint64_t now_ns) {
+  if (address.v6 || mac == Mac{} || !in_pool(address.v4_bits())) return;
+  const Number number = address.v4_bits();
+  if (const auto owner = by_number_.find(number); owner != by_number_.end()) {
+    if (owner->second == mac || leases_.at(owner->second).live(now_ns)) return;
+    drop(owner->second);
+  }
+  put_aside(number, {now_ns + kSetAside_ns, mac});
 }
 
 bool LeaseTable::release(const Mac& mac, const IpAddress& address) {
@@ -161,14 +195,18 @@ bool LeaseTable::set_aside(const Mac& mac, const IpAddress& address, uint64_t no
   const Number number = address.v4_bits();
   drop(mac);
   if (static_by_number_.contains(number)) return true;  // still that guest's and nobody else's
-  if (set_aside_.size() >= kSetAsideMax) {
-    const auto oldest =
-        std::ranges::min_element(set_aside_, {}, [](const auto& entry) { return entry.second; });
+  put_aside(number, {now_ns + kSetAside_ns, Mac{}});
+  return true;
+}
+
+void LeaseTable::put_aside(Number number, const Aside& aside) {
+  if (set_aside_.size() >= kSetAsideMax && !set_aside_.contains(number)) {
+    const auto oldest = std::ranges::min_element(
+        set_aside_, {}, [](const auto& entry) { return entry.second.until_ns; });
     if (oldest->first < next_) returned_.insert(oldest->first);
     set_aside_.erase(oldest);
   }
-  set_aside_[number] = now_ns + kSetAside_ns;
-  return true;
+  set_aside_[number] = aside;
 }
 
 bool LeaseTable::name(const Mac& mac, std::string_view name, uint64_t now_ns) {

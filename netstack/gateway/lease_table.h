@@ -24,13 +24,18 @@ struct Lease {
   std::string name;       // as the guest calls itself: a host_label(); often empty
   uint64_t until_ns = 0;  // of Clock::monotonic_ns
   bool bound = false;     // acknowledged; false: offered only, or given back
+  bool proven = false;    // nobody else has the address, as far as anybody says
 
   bool live(uint64_t now_ns) const { return bound && now_ns < until_ns; }
 };
 
 // Which guest has which address: by MAC, so that a guest that starts anew finds its address again.
 //
-//   static lease > the address it had > the one it wishes > the next unused > the longest ended
+//   static lease > the address it had > the one it wishes > the one it was seen with >
+//   the next unused > the longest ended
+//
+// An address that a guest was seen with and has no lease for is kept for that guest a while: it was
+// set by hand, or leased before this table began.
 //
 // The pool reaches from the first lease to the network's last host; what is below is left to
 // addresses set by hand. Whoever may invent MAC addresses can use the pool up, but an address that
@@ -53,6 +58,13 @@ class LeaseTable {
   bool release(const Mac& mac, const IpAddress& address);
   bool set_aside(const Mac& mac, const IpAddress& address, uint64_t now_ns);
 
+  // Whether `mac` could be given that very address.
+  bool may_have(const Mac& mac, const IpAddress& address, uint64_t now_ns);
+  // Nobody else has the address that is held for `mac`.
+  void prove(const Mac& mac);
+  // `mac` has the address, by whatever right. A live lease of another's outweighs that.
+  void see(const Mac& mac, const IpAddress& address, uint64_t now_ns);
+
   // Takes note of a guest's name, "" for none. False: another live lease has it.
   bool name(const Mac& mac, std::string_view name, uint64_t now_ns);
 
@@ -70,6 +82,11 @@ class LeaseTable {
 
  private:
   using Number = uint32_t;  // an IPv4 address in host order
+  // An address that is not given away for now.
+  struct Aside {
+    uint64_t until_ns;
+    Mac user;  // who was seen with it and may have it; Mac{}: nobody
+  };
 
   bool in_pool(Number number) const;
   bool may_have(const Mac& mac, Number number, uint64_t now_ns);
@@ -82,6 +99,8 @@ class LeaseTable {
   void set_end(Lease& lease, uint64_t until_ns, bool bound);
   void drop(const Mac& mac);
   void let_go(const Lease& lease);
+  void put_aside(Number number, const Aside& aside);
+  bool is_aside(Number number, const Mac& for_other_than) const;
   void return_set_aside(uint64_t now_ns);
 
   Number first_;
@@ -95,8 +114,8 @@ class LeaseTable {
   std::unordered_map<std::string, Mac> by_name_;
   std::set<std::pair<uint64_t, Number>> ends_;  // of all leases but the static ones
   std::set<Number> returned_;                   // unused again, below next_
-  std::map<Number, uint64_t> set_aside_;        // until when
-  Number next_;                                 // from here on nothing was ever given
+  std::map<Number, Aside> set_aside_;
+  Number next_;  // from here on nothing was ever given
 };
 
 }  // namespace netstack

@@ -47,6 +47,11 @@ NameService::NameService(Loop& loop, const GatewayConfig& config, const Mac& mac
       duid_(make_duid(mac6.octets)),
       leases_(network_, config.reserved_leases()),
       dhcp_(config, leases_, log, loop.clock()),
+      probe_(
+          loop,
+          {.ask = [this](const IpAddress& address) { output_.ask_who_has(address); },
+           .on_end = [this](const AddressProbe::Question& question,
+                            const std::optional<Mac>& holder) { on_probe_end(question, holder); }}),
       lan_(config, leases_),
       resolv_conf_(config.resolv_conf, loop.clock(), log),
       forwarder_(loop, {.on_answer =
@@ -103,7 +108,7 @@ bool NameService::take(const GuestPacket& packet) {
   } else if (!udp || !udp_checksum_valid(packet.source, to, packet.transport)) {
     output_.drop(DropReason::kMalformed);
   } else if (dhcp) {
-    take_dhcp(packet, udp->payload);
+    take_dhcp(packet.path, udp->payload);
   } else if (dhcpv6) {
     take_dhcpv6(packet, udp->payload, udp->source_port);
   } else {
@@ -114,14 +119,44 @@ bool NameService::take(const GuestPacket& packet) {
 
 // --- DHCP and DHCPv6 ----------------------------------------------------------------------------
 
-void NameService::take_dhcp(const GuestPacket& packet, std::span<const uint8_t> payload) {
+void NameService::take_dhcp(const ReturnPath& path, std::span<const uint8_t> payload, int tries) {
+  if (const auto address = dhcp_.unproven(payload, path.guest)) {
+    const Mac asker = leases_.find(*address)->mac;
+    if (probe_.begin({.address = *address,
+                      .asker = asker,
+                      .path = path,
+                      .message = {payload.begin(), payload.end()},
+                      .tries = tries})) {
+      return;
+    }
+    leases_.prove(asker);
+  }
   const uint64_t malformed_before = dhcp_.counters().malformed;
-  const auto reply = dhcp_.answer(payload, packet.path.guest);
+  const auto reply = dhcp_.answer(payload, path.guest);
   if (dhcp_.counters().malformed != malformed_before) output_.drop(DropReason::kMalformed);
   if (!reply) return;
   send({.guest = reply->mac, .gateway = mac_},
        make_udp_packet(network_.gateway(), kPortDhcpServer, reply->destination, kPortDhcpClient,
                        reply->message));
+}
+
+// Whoever has the address is known to the table by now, so the next answer is another one.
+void NameService::on_probe_end(const AddressProbe::Question& question,
+                               const std::optional<Mac>& holder) {
+  if (!holder) {
+    leases_.prove(question.asker);
+    return take_dhcp(question.path, question.message);
+  }
+  dhcp_.note_conflict(question.asker, question.address, *holder);
+  if (question.tries + 1 < kTriesMax) {
+    take_dhcp(question.path, question.message, question.tries + 1);
+  }
+}
+
+void NameService::hear_address(const IpAddress& address, const Mac& mac) {
+  if (!leasing_ || mac.is_group()) return;
+  leases_.see(mac, address, loop_.clock().monotonic_ns());
+  probe_.hear(address, mac);
 }
 
 // Stateless only (RFC 8415 §18.3.6): addresses come from router advertisements, so a client that

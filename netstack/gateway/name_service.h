@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "netstack/base/counters.h"
+#include "netstack/gateway/address_probe.h"
 #include "netstack/gateway/dhcp_server.h"
 #include "netstack/gateway/dns_forwarder.h"
 #include "netstack/gateway/dns_message.h"
@@ -44,6 +45,8 @@ class NameService {
   struct Output {
     std::function<void(const ReturnPath&, std::span<const uint8_t> packet)> send;
     std::function<void(DropReason)> drop;
+    // Asks the LAN by ARP who has an address.
+    std::function<void(const IpAddress&)> ask_who_has;
     // No nameserver answered. True: the guest has been told already; false: it gets SERVFAIL.
     std::function<bool(const DnsClient&, std::span<const uint8_t> query, const DnsFailure&)>
         on_failure;
@@ -63,6 +66,9 @@ class NameService {
   // nothing more.
   bool take(const GuestPacket& packet);
 
+  // A guest says, or shows, that it has an IPv4 address.
+  void hear_address(const IpAddress& address, const Mac& mac);
+
   // A guest's whole TCP packet to the DNS address, on its way to libslirp. False: there is no
   // socket for it, and the packet is as it was.
   bool redirect(const GuestPacket& packet, bool opening);
@@ -81,9 +87,12 @@ class NameService {
   static constexpr size_t kQuotedBytesMax = 128;       // of a query, for an ICMP error
   static constexpr uint32_t kRefreshSeconds = 86'400;  // of what stateless DHCPv6 and RAs tell
   static constexpr size_t kMtuDefault = 1500;
+  // Addresses found in use for one message of a guest's; then it has to ask again.
+  static constexpr int kTriesMax = 16;
 
   bool is_dns(const IpAddress& address) const;
-  void take_dhcp(const GuestPacket& packet, std::span<const uint8_t> payload);
+  void take_dhcp(const ReturnPath& path, std::span<const uint8_t> payload, int tries = 0);
+  void on_probe_end(const AddressProbe::Question& question, const std::optional<Mac>& holder);
   void take_dhcpv6(const GuestPacket& packet, std::span<const uint8_t> payload, uint16_t port);
   void take_query(const GuestPacket& packet, const Udp& udp);
   void answer_query(const DnsClient& client, std::span<const uint8_t> query);
@@ -105,6 +114,7 @@ class NameService {
   std::vector<uint8_t> duid_;
   LeaseTable leases_;
   DhcpServer dhcp_;
+  AddressProbe probe_;
   LanNames lan_;
   ResolvConf resolv_conf_;
   DnsForwarder forwarder_;

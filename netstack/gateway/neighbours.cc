@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <vector>
 
 #include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
@@ -43,6 +42,18 @@ MacOctets octets_of(const Mac& mac) {
 }
 
 }  // namespace
+
+std::vector<uint8_t> make_arp_request(const Mac& mac, const IpAddress& own,
+                                      const IpAddress& wanted) {
+  std::vector<uint8_t> frame(kEthernetHeadBytes + kArpBytes);
+  write_head(kBroadcast, mac, kEthertypeArp, frame.data());
+  write_arp({.operation = kArpRequest,
+             .sender_mac = octets_of(mac),
+             .sender_ip = own,
+             .target_ip = wanted},
+            frame.data() + kEthernetHeadBytes);
+  return frame;
+}
 
 void Neighbours::watch(const IpAddress& address) {
   ++entries_[address].watch_count;  // asked for at once: ask_at_ns is 0
@@ -122,14 +133,7 @@ void Neighbours::ask(const IpAddress& address) const {
 }
 
 void Neighbours::ask_arp(const IpAddress& address) const {
-  std::array<uint8_t, kEthernetHeadBytes + kArpBytes> frame{};
-  write_head(kBroadcast, self_.mac4, kEthertypeArp, frame.data());
-  write_arp({.operation = kArpRequest,
-             .sender_mac = octets_of(self_.mac4),
-             .sender_ip = self_.address4,
-             .target_ip = address},
-            frame.data() + kEthernetHeadBytes);
-  send_(frame);
+  send_(make_arp_request(self_.mac4, self_.address4, address));
 }
 
 // For the first IPv6 guest: whoever answers an echo request to all nodes (RFC 4291 §2.7.1) does so

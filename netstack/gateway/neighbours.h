@@ -5,12 +5,17 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "netstack/base/clock.h"
 #include "netstack/frame/mac.h"
 #include "netstack/wire/ip_address.h"
 
 namespace netstack {
+
+// A whole frame, to everybody: who has `wanted`?
+std::vector<uint8_t> make_arp_request(const Mac& mac, const IpAddress& own,
+                                      const IpAddress& wanted);
 
 // Where on the LAN a guest's address is: RFC 826 and RFC 4861 for the few addresses that forwards
 // lead to. An address that nobody claims is asked for again and again, ever more rarely until some

@@ -66,6 +66,7 @@ constexpr std::array kDhcpCounters{
     CounterRow<DhcpCounters>{"malformed", "", &DhcpCounters::malformed},
     CounterRow<DhcpCounters>{"ignored", "", &DhcpCounters::ignored},
     CounterRow<DhcpCounters>{"exhausted", "", &DhcpCounters::exhausted},
+    CounterRow<DhcpCounters>{"conflict", "", &DhcpCounters::conflicts},
 };
 
 using netstack::DnsCounters;
