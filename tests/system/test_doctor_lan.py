@@ -417,6 +417,11 @@ class DuplicateTest(LanCase):
         two.send(arp(two.mac, "10.0.2.30", GATEWAY))
         self.settle(3, 1)
         self.assertEqual(self.found("duplicate-ip"), [])  # it may have been taken over
+        self.assertIn(f"1 changed hands, the last 10.0.2.30 from {one.mac_text} to {two.mac_text}",
+                      self.checks("ips")[0]["fact"])
+        one.send(arp(one.mac, "10.0.2.31", GATEWAY))  # it is still there
+        self.assertIn(f"10.0.2.30 went from {one.mac_text} to {two.mac_text}",
+                      self.expect("duplicate-ip", mark="warning", address=two.mac_text)["fact"])
         one.send(arp(one.mac, "10.0.2.30", GATEWAY))
         finding = self.expect("duplicate-ip", address=one.mac_text)
         self.assertIn(f"10.0.2.30 is claimed by {one.mac_text} and by {two.mac_text}",

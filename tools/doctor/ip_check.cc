@@ -1,6 +1,6 @@
-// An address that changes hands once is a guest that took over from another, which may have ended.
-// That two use it shows when it changes back, when it is the gateway's, or when a guest that was
-// leased it declines.
+// An address that changes hands once is a guest that took over from another, which may have ended:
+// a warning if that one is still heard, else only told. That two use it shows when it changes back,
+// when it is the gateway's, or when a guest that was leased it declines.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -31,6 +31,40 @@ Finding describe_decline(const LanSight& lan, const GuestSight& guest) {
   return finding;
 }
 
+// Whether who had the address before has said anything since.
+bool is_rival_there(const LanSight& lan, const ClaimSight& claim) {
+  return std::ranges::any_of(*lan.guests, [&](const GuestSight& guest) {
+    return guest.mac == claim.rival && guest.heard_s < claim.changed_s;
+  });
+}
+
+Finding describe_handover(const ClaimSight& claim) {
+  Finding finding =
+      warning("ips", "IP addresses",
+              fmt::format("{} went from {} to {} {:.0f} s ago, and the first is still there",
+                          claim.address, claim.rival, claim.mac, claim.changed_s),
+              "see which of the two should have it, if they do not take turns");
+  finding.cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
+  finding.address = claim.mac;
+  return finding;
+}
+
+// Of addresses without a finding. It agrees with CHANGED HANDS of `lanyard ctl DIR guests`.
+std::string describe_order(const LanSight& lan) {
+  const auto changed = [](const ClaimSight& claim) { return claim.change_count > 0; };
+  const auto last = std::ranges::max_element(lan.claims, {}, [&](const ClaimSight& claim) {
+    return changed(claim) ? -claim.changed_s : -1e300;
+  });
+  if (last == lan.claims.end() || !changed(*last)) {
+    return fmt::format("{} are known, each claimed by one guest", lan.claims.size());
+  }
+  return fmt::format(
+      "{} are known, each claimed by one guest at a time; {} changed hands, the last "
+      "{} from {} to {} {:.0f} s ago",
+      lan.claims.size(), std::ranges::count_if(lan.claims, changed), last->address, last->rival,
+      last->mac, last->changed_s);
+}
+
 }  // namespace
 
 Findings check_ips(const LanSight& lan) {
@@ -40,8 +74,11 @@ Findings check_ips(const LanSight& lan) {
   Findings findings;
   for (const ClaimSight& claim : lan.claims) {
     const bool is_gateways = claim.address == lan.gateway->address;
-    if (claim.change_count < (is_gateways ? 1 : kChangesMin_count)) continue;
-    if (claim.changed_s > kRecent_s) continue;
+    if (claim.change_count == 0 || claim.changed_s > kRecent_s) continue;
+    if (!is_gateways && claim.change_count < kChangesMin_count) {
+      if (is_rival_there(lan, claim)) findings.push_back(describe_handover(claim));
+      continue;
+    }
     findings.push_back(problem(
         id, title,
         fmt::format("{} is claimed by {} and by {}{} ({} times it changed hands, the last {:.0f} s "
@@ -59,7 +96,7 @@ Findings check_ips(const LanSight& lan) {
     findings.push_back(describe_decline(lan, guest));
   }
   if (!findings.empty()) return findings;
-  return {{id, title, fmt::format("{} are known, each claimed by one guest", lan.claims.size())}};
+  return {{id, title, describe_order(lan)}};
 }
 
 }  // namespace tools
