@@ -325,9 +325,9 @@ class ReasonTest(LanCase):
         for number in range(12):
             one.send(udp(one.mac, GATEWAY_MAC, one.address, f"8.8.8.{number}", (1, 99), b"x"))
         self.settle(2, 15)
-        summary = self.expect("only-loopback", mark="warning")
+        summary = self.expect("only-loopback")
         self.assertEqual((summary["id"], summary["address"]), ("flows", one.mac_text))
-        self.assertIn(f"{one.mac_text} ({one.address}) on port 2: none of 12 flows came through (12 unreachable; "
+        self.assertIn(f"{one.mac_text} ({one.address}) on port 2: none of its flows came through (12 unreachable; "
                       "12 only-loopback), the last to 8.8.8.11 port 99 udp: ", summary["fact"])
         found = self.checks("reasons")
         self.assertEqual(summary["cure"], found[0]["cure"])
@@ -335,6 +335,22 @@ class ReasonTest(LanCase):
         self.assertIn('has only "lo"', found[0]["fact"])
         self.assertEqual(len(found), 10)
         self.assertIn("(and 2 before)", found[-1]["fact"])
+        self.assertEqual({check["mark"] for check in found}, {"warning"})
+        self.assertEqual(self.doctor()["verdict"], "problem")  # doctor() checks the exit status
+
+    def test_one_place_is_all_that_a_guest_tries(self):
+        one = self.guest(1)
+        one.take_lease()
+        one.send(udp(one.mac, GATEWAY_MAC, one.address, "8.8.8.8", (1, 99), b"x"))
+        self.assertEqual(self.expect("only-loopback")["id"], "flows")
+
+    def test_a_guest_that_is_denied_all_is_a_warning(self):
+        self.lan.add_rule("deny", "any")
+        one = self.guest(1)
+        one.take_lease()
+        for number in range(2):
+            one.send(udp(one.mac, GATEWAY_MAC, one.address, f"8.8.8.{number}", (1, 99), b"x"))
+        self.assertIn("none of its flows", self.expect("policy-denied", "warning", one.mac_text)["fact"])
         self.assertEqual(self.doctor()["verdict"], "warning")
 
     def test_a_guest_of_whose_flows_one_came_through_is_not_named(self):

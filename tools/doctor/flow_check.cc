@@ -1,6 +1,8 @@
 // A guest that fails in all it tries is told apart from one that tried something out of reach: what
-// it lacks is a way out, and not one service. Questions to the gateway's own DNS do not count,
-// since those are answered in any case, nor does what came in by a forward.
+// it lacks is a way out, and not one service. That stands in its way, so it is a problem; where
+// somebody has refused it, or the policy denies all it tries, it is a warning. Questions to the
+// gateway's own DNS do not count, since those are answered in any case, nor does what came in by a
+// forward, nor a traceroute.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,7 +16,11 @@ namespace {
 
 constexpr const char* kId = "flows";
 constexpr const char* kTitle = "flows";
-constexpr size_t kFailedMin_count = 2;  // fewer are told among the reasons
+constexpr size_t kRefusedMin_count = 2;  // refused or denied; fewer are told among the reasons
+
+bool is_traceroute(const FlowSight& flow) {
+  return flow.reason == netstack::cause_row(netstack::Cause::kHopLimit).id;
+}
 
 bool has_failed(const FlowSight& flow) {
   return flow.state == "refused" || flow.state == "unreachable" || flow.state == "denied" ||
@@ -35,6 +41,7 @@ std::map<std::string, Record> records_of(const std::vector<FlowSight>& flows) {
   for (const FlowSight& flow : flows) {
     const bool is_open = flow.state == "opening";
     if (flow.inward || flow.question || is_open || flow.begun_s > kRecent_s) continue;
+    if (is_traceroute(flow)) continue;
     Record& record = all[flow.mac];
     ++record.begun_count;
     if (record.last == nullptr) record.last = &flow;
@@ -44,6 +51,12 @@ std::map<std::string, Record> records_of(const std::vector<FlowSight>& flows) {
     if (!flow.reason.empty()) ++record.reasons[flow.reason];
   }
   return all;
+}
+
+// None of what it tried, and was let try, has answered in any way.
+bool reaches_nothing(const Record& record) {
+  return !record.states.contains("refused") &&
+         (record.states.contains("unreachable") || record.states.contains("timed-out"));
 }
 
 // "2 refused, 7 unreachable"
@@ -78,15 +91,16 @@ Finding describe(const LanSight& lan, const std::string& mac, const Record& reco
   const ReasonSight* reason = reason_of(lan, mac, cause);
   const FlowSight& last = *record.last;
   const std::string port = last.port == 0 ? "" : fmt::format(" port {}", last.port);
-  Finding finding = warning(
+  Finding finding = (reaches_nothing(record) ? problem : warning)(
       kId, kTitle,
-      fmt::format("{}: none of {} flows came through ({}{}), the last to {}{} {}{}",
-                  lan.guest_name(mac), record.failed_count, counts_text(record.states),
+      fmt::format("{}: none of its flows came through ({}{}), the last to {}{} {}{}",
+                  lan.guest_name(mac), counts_text(record.states),
                   record.reasons.empty() ? "" : "; " + counts_text(record.reasons), last.place,
                   port, last.protocol, reason != nullptr ? ": " + reason->fact : ""),
       reason != nullptr && !reason->cure.empty()
           ? reason->cure
-          : fmt::format("see `lanyard ctl {} flows --guest {}`", lan.directory, mac));
+          : fmt::format("see `lanyard ctl {} flows --guest {}`", lan.directory, mac),
+      0);
   finding.cause = cause;
   finding.address = mac;
   if (reason != nullptr) finding.guest_told = reason->told;
@@ -100,9 +114,8 @@ Findings check_flows(const LanSight& lan) {
   Findings findings;
   const auto records = records_of(*lan.flows);
   for (const auto& [mac, record] : records) {
-    if (record.failed_count < kFailedMin_count || record.failed_count < record.begun_count) {
-      continue;
-    }
+    if (record.failed_count == 0 || record.failed_count < record.begun_count) continue;
+    if (!reaches_nothing(record) && record.failed_count < kRefusedMin_count) continue;
     findings.push_back(describe(lan, mac, record));
   }
   if (!findings.empty()) return findings;
