@@ -180,7 +180,7 @@ bool Gateway::pass_to_guest(std::span<const uint8_t> frame) {
     }
     return reset;
   }
-  if (!seen->opens || is_service(seen->key)) return true;
+  if (!seen->opens || is_service(seen->key) || forwards_.is_probe(seen->key)) return true;
   flow = flows_.open(describe(seen->key, packet->path.guest, true));
   if (flow != nullptr) flows_.count(*flow, *seen, false);
   return true;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "netstack/base/log_throttle.h"
+#include "netstack/gateway/flow.h"
 #include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/gateway/host_socket.h"
@@ -114,6 +115,8 @@ class Forwards {
   void hear_arp(std::span<const uint8_t> message);  // of a guest
   // A guest's ICMPv6. True: it answers a question of ours, and is for nobody else.
   bool hear_icmpv6(const GuestPacket& packet);
+  // Whether the first segment of such a flow, on its way to a guest, is a probe's.
+  bool is_probe(const FlowKey& key) const;
   // A guest's TCP segment. True: it answers a probe, and is for nobody else.
   bool take(const GuestPacket& packet, const Tcp& tcp);
   // A frame of the engine's: a client's connection may begin.

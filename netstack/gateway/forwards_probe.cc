@@ -148,6 +148,11 @@ void Forwards::probe(Entry& entry, const Neighbours::Place& place) {
                                   to_string(entry.forward.rule)));
 }
 
+bool Forwards::is_probe(const FlowKey& key) const {
+  return key.protocol == Protocol::kTcp && key.peer_port == kProbePort &&
+         key.peer == (key.guest.v6 ? self_.address6 : self_.address4);
+}
+
 bool Forwards::take(const GuestPacket& packet, const Tcp& tcp) {
   const bool answer = is_synack(tcp) || (tcp.flags & kTcpRst) != 0;
   if (!answer || entries_.empty()) return false;

@@ -197,6 +197,8 @@ TEST_CASE("restrict: nothing leaves, forwards work, DHCP tells of no way out") {
 
   // The forward asks first whether the guest listens, and lets clients in then.
   const Parsed probe = bed.inward_syn();
+  const auto inward_flow = [](const Flow& flow) { return flow.inward; };
+  CHECK(bed.gateway->flows().recent(1, inward_flow).empty());  // a probe is no flow
   bed.send(
       to("10.0.2.2").tcp(22, probe.tcp->source_port, kTcpSyn | kTcpAck, 1, probe.tcp->seq + 1));
   bed.run_real();
@@ -207,7 +209,7 @@ TEST_CASE("restrict: nothing leaves, forwards work, DHCP tells of no way out") {
   const Parsed inward = bed.inward_syn();
   bed.send(
       to("10.0.2.2").tcp(22, inward.tcp->source_port, kTcpSyn | kTcpAck, 500, inward.tcp->seq + 1));
-  const auto flows = bed.gateway->flows().recent(1, [](const Flow& flow) { return flow.inward; });
+  const auto flows = bed.gateway->flows().recent(2, inward_flow);
   REQUIRE(flows.size() == 1);
   CHECK(flows[0]->state == FlowState::kEstablished);
   CHECK(flows[0]->key.guest_port == 22);

@@ -198,11 +198,13 @@ std::string CtlTables::reasons(const json& reasons) const {
 }
 
 std::string CtlTables::flows(const json& flows) const {
-  Rows rows{{"FLOW", "GUEST", "TO", "NAME", "STATE", "OUT", "IN", "LASTED", "WHY"}};
+  Rows rows{
+      {"FLOW", "DIRECTION", "GUEST", "FAR END", "NAME", "STATE", "OUT", "IN", "LASTED", "WHY"}};
   for (const json& flow : flows.at("flows")) {
     const std::string port = cell(flow, "port");
     const std::string why = cell(flow, "reason") != "-" ? cell(flow, "reason") : cell(flow, "rule");
     rows.push_back({{cell(flow, "protocol")},
+                    {cell(flow, "direction")},
                     {cell(flow.at("guest"), "address")},
                     {cell(flow, "address") + (port == "-" ? "" : " port " + port)},
                     {cell(flow, "name")},
