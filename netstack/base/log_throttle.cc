@@ -4,6 +4,12 @@
 
 namespace netstack {
 
+LogThrottle::~LogThrottle() {
+  if (hidden_count_ == 0) return;
+  log_.line(fmt::format("{} more line{} like these {} not shown", hidden_count_,
+                        hidden_count_ == 1 ? "" : "s", hidden_count_ == 1 ? "was" : "were"));
+}
+
 void LogThrottle::line(std::string_view text) {
   const uint64_t now_ns = clock_.monotonic_ns();
   if (now_ns - window_start_ns_ >= kThrottleWindow_ns) {

@@ -12,12 +12,15 @@ constexpr uint32_t kThrottleLines_count = 5;  // lines per window
 constexpr uint64_t kThrottleWindow_ns = 10 * kSecond_ns;
 
 // Lines that peers and guests can cause at will. One in a loop must not fill the user's disk: after
-// `line_count_max` lines the rest of the window is silent, and the next line that is shown says how
-// many were not.
+// `line_count_max` lines the rest of the window is silent, and the next line that is shown, or else
+// the last of all when this ends, says how many were not.
 class LogThrottle {
  public:
   LogThrottle(Log& log, Clock& clock, uint32_t line_count_max = kThrottleLines_count)
       : log_(log), clock_(clock), line_count_max_(line_count_max) {}
+  ~LogThrottle();
+  LogThrottle(const LogThrottle&) = delete;
+  LogThrottle& operator=(const LogThrottle&) = delete;
   void line(std::string_view text);
 
  private:

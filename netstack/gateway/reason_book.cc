@@ -9,6 +9,12 @@
 
 namespace netstack {
 
+ReasonBook::~ReasonBook() {
+  loop_.cancel(summary_);
+  observer_ = {};
+  if (summary_ != 0) summarise();
+}
+
 ReasonBook::Key ReasonBook::key_of(const IpAddress& guest, const Target& target, Cause cause) {
   const uint16_t port = cause == Cause::kHopLimit ? uint16_t{0} : target.port;
   return {guest, target.protocol, target.address, port, cause};

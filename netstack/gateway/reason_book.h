@@ -46,7 +46,7 @@ class ReasonBook {
   using Observer = std::function<void(const Entry&, uint64_t unheard_count)>;
 
   ReasonBook(Loop& loop, Log& log) : loop_(loop), log_(log, loop.clock(), kLinesMax) {}
-  ~ReasonBook() { loop_.cancel(summary_); }
+  ~ReasonBook();  // says what is still to be summed up
   ReasonBook(const ReasonBook&) = delete;
   ReasonBook& operator=(const ReasonBook&) = delete;
 

@@ -158,6 +158,21 @@ TEST_CASE("a flow is told once, and summarised when it comes again") {
   CHECK(bed.book.entries().size() == 1);
 }
 
+TEST_CASE("what came again is summed up also when the gateway ends first") {
+  ManualClock clock;
+  Loop loop{clock};
+  TestLog log;
+  {
+    ReasonBook book{loop, log};
+    const Target target{Protocol::kUdp, packets::ip("9.0.0.1"), 53};
+    const Reason reason{Cause::kNoDefaultRoute, ENETUNREACH, "fact", "cure"};
+    for (int i = 0; i < 3; ++i) book.tell(packets::ip("10.0.2.15"), target, reason);
+    CHECK(log.lines.size() == 1);
+  }
+  REQUIRE(log.lines.size() == 2);
+  CHECK(log.lines[1] == "10.0.2.15 → 9.0.0.1:53 udp: no route: … 2 more times");
+}
+
 TEST_CASE("another cause is another entry, another port of a used-up hop limit is not") {
   Book bed;
   bed.tell(1);

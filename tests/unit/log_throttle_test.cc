@@ -1,0 +1,35 @@
+#include "netstack/base/log_throttle.h"
+
+#include <doctest/doctest.h>
+
+#include <optional>
+
+#include "tests/unit/port_fixture.h"
+
+using namespace netstack;
+
+TEST_CASE("lines held back are counted: by the next one shown, or by the end") {
+  MemoryLog log;
+  ManualClock clock;
+  std::optional<LogThrottle> throttle;
+  throttle.emplace(log, clock, 2);
+  for (int i = 0; i < 5; ++i) throttle->line("again");
+  CHECK(log.lines.size() == 2);
+  clock.advance_ns(kThrottleWindow_ns);
+  throttle->line("again");
+  CHECK(log.lines.back() == "again (3 lines before this one were not shown)");
+  throttle->line("again");
+  throttle->line("again");
+  CHECK(log.lines.size() == 4);
+  throttle.reset();
+  CHECK(log.lines.back() == "1 more line like these was not shown");
+  throttle.emplace(log, clock, 1);
+  for (int i = 0; i < 3; ++i) throttle->line("again");
+  throttle.reset();
+  CHECK(log.lines.back() == "2 more lines like these were not shown");
+  CHECK(log.lines.size() == 7);
+  throttle.emplace(log, clock);
+  throttle->line("once");
+  throttle.reset();
+  CHECK(log.lines.back() == "once");
+}
