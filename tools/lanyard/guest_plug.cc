@@ -128,6 +128,7 @@ class Plugging {
     const bool nothing = !lan.vhost_user && !lan.stream && !lan.vde;
     const Transport transport = nothing ? Transport::kStream  // whose attempt says what is wrong
                                         : chosen(wiring_.choose_for_card(lan, forced_), options_);
+    guest_.transport = transport;
     const auto plug = options_.show && !nothing ? driver::name_plug : driver::plug_into_lan;
     wiring_.add_card(plug(options_.join, transport, wiring_.qemu()),
                      driver::card_mac(options_.mac));

@@ -28,7 +28,7 @@ struct GuestPlugOptions {
 // A guest about to start, and our end of its plug if the LAN is its own.
 struct PluggedGuest {
   driver::GuestCommand command;
-  driver::Transport transport = driver::Transport::kStream;
+  driver::Transport transport = driver::Transport::kStream;  // of the card
   netstack::Fd ours;                // as a PrivatePlug's; empty: joined, or nothing is plugged in
   netstack::GatewayConfig gateway;  // with what the guest's own network asked for
   netstack::Gateway* running = nullptr;  // once wire() has made it; the LAN's

@@ -104,6 +104,16 @@ int write_egress(const RunOptions& options, netstack::Gateway& gateway, int stat
   return status;
 }
 
+// QEMU calls a vhost-user socket again and again, the other ones once.
+std::string lan_end_line(const std::string& directory, driver::Transport transport) {
+  const char* guest = transport == driver::Transport::kVhostUser
+                          ? "the guest plugs itself in there within a second"
+                          : "then this guest";
+  return fmt::format(
+      "the LAN {} has ended, and the guest's network with it; start `lanyard switch {}` again, {}",
+      directory, directory, guest);
+}
+
 int run_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
   netstack::FdLog log(STDERR_FILENO, "lanyard");
   netstack::SystemClock clock;
@@ -141,13 +151,11 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
     loop.stop();
   });
   std::optional<LanWatch> joined;
+  const driver::Transport joined_by = plugged.transport;
   if (const std::string& directory = options.guest.join; !directory.empty()) {
     joined.emplace(loop, directory, [&] {
       if (!wanted) return;
-      log.line(
-          fmt::format("the LAN {} has ended, and the guest's network with it; start "
-                      "`lanyard switch {}` again, then this guest",
-                      directory, directory));
+      log.line(lan_end_line(directory, joined_by));
     });
   }
   LockOptions lock = options.lock;
