@@ -39,6 +39,7 @@ namespace netstack {
 
 namespace {
 constexpr int kForever_ms = -1;  // for poll(2)
+constexpr const char* kCrowded = "frames arrive faster than it can be written";
 }  // namespace
 
 Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view application,
@@ -147,17 +148,24 @@ void Capture::wake_writer() {
 void Capture::say_losses() {
   if (crowded_out_frames_ > 0 && !said_crowded_) {
     said_crowded_ = true;
-    log_.line(
-        fmt::format("capture {}: frames arrive faster than it can be written; some are not "
-                    "in it, how many is said at the end",
-                    path_));
+    log_.line(fmt::format("capture {}: {}; some are not in it, how many is said at the end", path_,
+                          kCrowded));
+    if (on_trouble_) on_trouble_(kCrowded);
   }
   const int error = error_.load();
   if (error != 0 && error != ETIMEDOUT && frames_lost() > 0 && !said_error_) {
     said_error_ = true;
     log_.line(fmt::format("capture {}: {}; {} frames are not in it so far", path_,
                           errno_text(error), frames_lost()));
+    if (on_trouble_) on_trouble_(errno_text(error));
   }
+}
+
+std::string Capture::trouble() const {
+  const int error = error_.load();
+  if (error == ETIMEDOUT) return "its reader has stopped reading";
+  if (error != 0 && frames_lost() > 0) return errno_text(error);
+  return crowded_out_frames_ > 0 ? kCrowded : "";
 }
 
 void Capture::say_total() {

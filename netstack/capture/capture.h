@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -44,8 +45,8 @@ constexpr uint32_t kSnapBytesMin = kEthernetHeadBytes;
 // writer after, since privileges are each thread's own; frames wait in the ring meanwhile.
 //
 // A frame that could not be written is counted, never waited for, and the log says so: once when
-// that begins, once with the total at the end. The file stays valid when its disk is full. All
-// calls are for the loop's thread.
+// that begins (watch() hears of it, too), once with the total at the end. The file stays valid when
+// its disk is full. All calls are for the loop's thread.
 class Capture final : public Mirror {
  public:
   enum class Writer : uint8_t { kStarts, kWaits };
@@ -68,6 +69,13 @@ class Capture final : public Mirror {
   // Writes what is left, at most kCaptureDrain_ns long, and says what is missing. Later frames are
   // lost. The destructor does it too.
   void close();
+
+  // Why frames are missing, "No space left on device"; empty: none is.
+  std::string trouble() const;
+  // `on_trouble` is called with the first trouble of each kind, when a frame comes or at the end.
+  void watch(std::function<void(const std::string& trouble)> on_trouble) {
+    on_trouble_ = std::move(on_trouble);
+  }
 
   // In the file, and not in it. A frame that waits is in neither; exact after close().
   uint64_t frames_captured() const { return written_frames_.load(); }
@@ -109,6 +117,7 @@ class Capture final : public Mirror {
   uint64_t left_out_frames_ = 0;
   std::vector<uint64_t> seen_frames_;  // by interface
   uint64_t closed_wall_ns_ = 0;        // these two are the writer's once output_ is stopped
+  std::function<void(const std::string&)> on_trouble_;
   bool said_crowded_ = false;
   bool said_error_ = false;
 

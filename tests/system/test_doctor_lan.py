@@ -24,7 +24,7 @@ import lanyard  # noqa: E402
 GATEWAY = "10.0.2.2"
 GATEWAY_MAC = b"\x52\x55\x0a\x00\x02\x02"
 CHECKS = ["leases", "guest-routes", "vlans", "macs", "ips", "loops", "plugs", "drops", "mtu",
-          "forwards", "flows", "reasons", "lock"]
+          "forwards", "flows", "reasons", "captures", "lock"]
 RUN_S = 240  # for one run of the doctor, of a debug build on a busy machine
 
 
@@ -575,6 +575,23 @@ class PlugTest(LanCase):
             carrier.join()
 
 
+class CaptureTest(LanCase):
+    nat = False
+    options = ("--capture", "/dev/full")
+
+    def test_a_capture_on_a_full_disk(self):
+        self.assertIn("1 run and miss nothing", self.checks("captures")[0]["fact"])
+        one = self.guest(1)
+        lan_harness.wait_for(lambda: one.send(frame(one.mac)) or self.lan.captures()[0]["trouble"],
+                             "a capture that finds its disk full")
+        one.send(frame(one.mac))
+        event = self.lan.wait_for_event("capture-incomplete")
+        self.assertEqual((event["file"], event["why"]), ("/dev/full", "No space left on device"))
+        check, = self.checks("captures")
+        self.assertEqual(check["mark"], "warning")
+        self.assertRegex(check["fact"], r"capture 1 to /dev/full misses \d+ frames: No space left on device")
+
+
 class OpenTest(LanCase):
     options = ("--no-sandbox",)
 
@@ -696,7 +713,7 @@ class StrangerTest(unittest.TestCase):
                  "network", "mtu", "drops", "ingress_frames", "egress_frames", "waiting_frames",
                  "ready", "description", "heard_s", "silent_s", "ago_s", "bytes")
         operations = [f"GET /{name}" for name in ("leases", "guests", "loops", "reasons",
-                                                  "forwards", "flows")] + [7, None]
+                                                  "forwards", "flows", "captures")] + [7, None]
         for value in odd:
             item = {name: value for name in names}
             deep = {name: item for name in names}

@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -144,6 +145,29 @@ TEST_CASE("captures: several at once, by absolute path, each ended by its id") {
   CHECK(std::filesystem::file_size(other) == 24 + 2 * (16 + 60));
   CHECK(world.ask("GET", "/captures").json == json::array());
   CHECK(parse_lines(read_all(events)).size() == 4);
+}
+
+TEST_CASE("a capture that misses frames is one event, and says why") {
+  World world;
+  EventStream::Cursor events(world.events, false, {"capture-incomplete"});
+  json capture = world.ask("POST", "/captures", {{"file", "/dev/full"}}).json;
+  tests::check_members(capture, "Capture");
+  CHECK(capture["trouble"] == nullptr);
+  MemoryPort* port = world.plug();
+  std::vector<json> seen;
+  for (uint32_t number = 1; seen.empty() && number < 10'000; ++number) {  // the writer is a thread
+    port->inject(numbered_frame(60, number));
+    seen = parse_lines(read_all(events));
+    ::usleep(1000);
+  }
+  REQUIRE(seen.size() == 1);
+  CHECK(seen[0]["id"] == 1);
+  CHECK(seen[0]["file"] == "/dev/full");
+  CHECK(seen[0]["why"] == "No space left on device");
+  CHECK(world.ask("GET", "/captures").json[0]["trouble"] == "No space left on device");
+  port->inject(numbered_frame(60, 1));
+  CHECK(world.ask("DELETE", "/captures").status == 200);
+  CHECK(read_all(events).empty());
 }
 
 TEST_CASE("a capture takes a filter and a length, and refuses bad ones in one line") {

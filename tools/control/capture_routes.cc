@@ -16,6 +16,7 @@ using nlohmann::json;
 
 json describe_capture(const RunningCapture& running) {
   const netstack::CaptureChoice& choice = running.capture->choice();
+  const std::string trouble = running.capture->trouble();
   const bool whole = choice.snap_bytes == netstack::kSnapBytes;
   return {{"id", running.id},
           {"file", running.file},
@@ -23,7 +24,8 @@ json describe_capture(const RunningCapture& running) {
           {"snaplen", whole ? json(nullptr) : json(choice.snap_bytes)},
           {"frames", running.capture->frames_captured()},
           {"left_out", running.capture->frames_left_out()},
-          {"lost", running.capture->frames_lost()}};
+          {"lost", running.capture->frames_lost()},
+          {"trouble", trouble.empty() ? json(nullptr) : json(trouble)}};
 }
 
 json describe_captures(const ControlledLan& target) {
@@ -92,9 +94,8 @@ ControlReply start_capture(ControlledLan& target, const ControlRequest& request)
                                                      netstack::Capture::Writer::kWaits, choice);
   capture->begin_file();
   capture->start_writer();
-  target.captures.push_back({target.next_capture_id++, path, capture.get()});
+  const RunningCapture& running = list_capture(target, path, *capture);
   target.lan.add_mirror(std::move(capture));
-  const RunningCapture& running = target.captures.back();
   target.publish({{"event", "capture-started"}, {"id", running.id}, {"file", path}});
   return {.status = 201, .json = describe_capture(running)};
 }
@@ -129,6 +130,16 @@ ControlReply stop_all(ControlledLan& target) {
 }
 
 }  // namespace
+
+const RunningCapture& list_capture(ControlledLan& target, const std::string& file,
+                                   netstack::Capture& capture) {
+  const unsigned id = target.next_capture_id++;
+  target.captures.push_back({id, file, &capture});
+  capture.watch([&target, id, file](const std::string& trouble) {
+    target.publish({{"event", "capture-incomplete"}, {"id", id}, {"file", file}, {"why", trouble}});
+  });
+  return target.captures.back();
+}
 
 void add_capture_routes(Router& router, ControlledLan& target) {
   using Request = const ControlRequest&;

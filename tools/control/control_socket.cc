@@ -47,6 +47,7 @@ void publish_all_events(ControlledLan& target, EventStream& events) {
 void forget_all_events(ControlledLan& target) {
   target.events = nullptr;
   target.lan.ports().watch({});
+  for (const RunningCapture& running : target.captures) running.capture->watch({});
   if (target.gateway == nullptr) return;
   target.gateway->names().watch_leases({});
   target.gateway->flows().watch({});
@@ -64,8 +65,8 @@ ControlSocket::~ControlSocket() {
   forget_all_events(target_);
 }
 
-void ControlSocket::show_capture(const std::string& file, const netstack::Capture* capture) {
-  if (capture != nullptr) target_.captures.push_back({target_.next_capture_id++, file, capture});
+void ControlSocket::show_capture(const std::string& file, netstack::Capture* capture) {
+  if (capture != nullptr) list_capture(target_, file, *capture);
 }
 
 void ControlSocket::open(const std::string& path) {

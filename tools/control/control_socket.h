@@ -27,7 +27,7 @@ class ControlSocket {
   ~ControlSocket();
 
   // A capture that runs already; null: none.
-  void show_capture(const std::string& file, const netstack::Capture* capture);
+  void show_capture(const std::string& file, netstack::Capture* capture);
   void open(const std::string& path);  // throws Error
 
   // How the process has locked itself in, which decides where captures can still be made.

@@ -17,7 +17,7 @@ namespace tools {
 struct RunningCapture {
   unsigned id;  // from 1, never used again
   std::string file;
-  const netstack::Capture* capture;  // the LAN's
+  netstack::Capture* capture;  // the LAN's
 };
 
 // What a control client can see of a LAN and do to it. Everything is borrowed.

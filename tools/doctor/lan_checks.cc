@@ -21,6 +21,7 @@ Findings check_lan(const LanVisit& visit) {
   add(check_forwards(visit.now));
   add(check_flows(visit.now));
   add(check_reasons(visit.now));
+  add(check_captures(visit.now));
   add(check_lock(visit.now));
   return all;
 }

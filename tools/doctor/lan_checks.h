@@ -46,6 +46,9 @@ Findings check_flows(const LanSight& lan);
 // What guests were told of late, with the cause of each.
 Findings check_reasons(const LanSight& lan);
 
+// Captures that miss frames: a full disk, a reader that stopped.
+Findings check_captures(const LanSight& lan);
+
 // Whether the switch has locked itself in.
 Findings check_lock(const LanSight& lan);
 

@@ -146,6 +146,11 @@ ForwardSight read_forward(const json& forward) {
           text(forward, "explanation")};
 }
 
+CaptureSight read_capture(const json& capture) {
+  return {count(capture, "id"), text(capture, "file"), count(capture, "lost"),
+          text(capture, "trouble")};
+}
+
 std::optional<SandboxSight> read_sandbox(const json& sandbox) {
   if (!sandbox.is_object()) return std::nullopt;
   return SandboxSight{flag(sandbox, "locked", false), text(sandbox, "why_off"),
@@ -309,6 +314,10 @@ LanSight look_at_lan(const std::string& directory, const AskLan& ask) {
   lan.ports = list_of<PortSight>(asking.need("/ports", &json::is_array), read_port);
   lan.stations = list_of<StationSight>(asking.need("/fdb", &json::is_array), read_station);
   look_at_gateway(lan, asking);
+  if (lan.offers("GET /captures")) {
+    const json captures = asking.get("/captures");
+    if (captures.is_array()) lan.captures = list_of<CaptureSight>(captures, read_capture);
+  }
   if (lan.offers("GET /loops")) {
     const json loops = asking.get("/loops");
     lan.loop = LoopSight{flag(loops, "engaged", false), count(loops, "episodes"),

@@ -129,6 +129,13 @@ struct SandboxSight {
   std::vector<std::string> gaps;  // walls that could not be built, and why
 };
 
+struct CaptureSight {
+  uint64_t id = 0;
+  std::string file;
+  uint64_t lost_count = 0;
+  std::string trouble;  // empty: none
+};
+
 // Where a guest is: one MAC address behind a port that is not the gateway's.
 struct GuestPlace {
   unsigned port = 0;  // where it was heard last
@@ -148,6 +155,7 @@ struct LanSight {
   std::optional<std::vector<GuestSight>> guests;
   std::vector<ClaimSight> claims;
   std::optional<LoopSight> loop;
+  std::vector<CaptureSight> captures;
   std::optional<std::vector<ForwardSight>> forwards;
   std::optional<std::vector<ReasonSight>> reasons;  // told of longest ago first
   std::optional<std::vector<FlowSight>> flows;      // the last opened first
