@@ -87,7 +87,7 @@ class Guest:
     def send(self, data):
         self.plug.send(data)
 
-    def _await(self, wanted):
+    def await_dhcp(self, wanted):
         """The DHCP answer of that type: its message."""
         deadline = time.monotonic() + lan_harness.READY_LIMIT_S
         while time.monotonic() < deadline:
@@ -98,10 +98,10 @@ class Guest:
 
     def take_lease(self):
         self.send(dhcp(self.mac, 1))
-        offered = self._await(2)[16:20]
+        offered = self.await_dhcp(2)[16:20]
         self.send(dhcp(self.mac, 3, bytes([50, 4]) + offered + bytes([54, 4])
                        + socket.inet_aton(GATEWAY)))
-        self._await(5)
+        self.await_dhcp(5)
         self.address = socket.inet_ntoa(offered)
         self.send(arp(self.mac, self.address, GATEWAY))
         return self.address
