@@ -4,9 +4,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -21,6 +19,7 @@
 #include "tools/doctor/lan_report.h"
 #include "tools/doctor/outlook.h"
 #include "tools/doctor/page.h"
+#include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/cause_list.h"
 #include "tools/lanyard/control_client.h"
 
@@ -112,12 +111,6 @@ std::string as_text(const Outlook& outlook, const Findings& host) {
   page.findings(host);
   page.line(page.plain(conclusion(outlook)));
   return page.text();
-}
-
-void write_out(const std::string& text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
-    throw netstack::host_error(errno, "write the verdict to stdout", "", EX_IOERR);
-  }
 }
 
 int list_causes(const Options& options) {
