@@ -137,7 +137,7 @@ json.dump({f.name: [f.type, [[s.labels, s.value] for s in f.samples]] for f in p
         self.assertFalse(os.path.exists(self.folder.name + "/no.pcap"))
 
     def test_what_there_is_not_is_refused_by_name(self):
-        for words, part in ((["events", "--kind", "bogus"], 'no kind "bogus"; known: capture-started, '),
+        for words, part in ((["events", "--kind", "bogus"], 'no kind "bogus"; known: capture-incomplete, '),
                             (["get", "/ports?numer=1"], "takes no ?numer=; known: none")):
             line = self.ctl(*words, status=65)
             self.assertIn(part, line)

@@ -44,9 +44,9 @@ class OnlyLoopback(LanTest):
         self.assertIn(f"From 10.0.2.2 icmp_seq=1 Destination Net Unreachable", outside.output)
         self.assertIn("3 packets transmitted, 0 received, +3 errors", outside.output)
         self.assert_command(gateway)
-        explained = [line for line in guest.stderr().splitlines() if OUTSIDE in line]
-        self.assertEqual(len(explained), 1, guest.stderr())  # three pings, one flow, one line
-        return explained[0]
+        explained, summary = [line for line in guest.stderr().splitlines() if OUTSIDE in line]
+        self.assertEqual(summary, "lanyard: 10.0.2.15 → 8.8.8.8 icmp echo: no route: … 2 more times")
+        return explained
 
     def test_plain_namespace(self):
         line = self.run_in_sandbox([])
@@ -109,11 +109,11 @@ class FarSide(LanTest):
         ping, = guest.finish().commands
         self.assert_command(ping, status=1)
         self.assertIn("From 10.0.2.2 icmp_seq=1 Packet filtered", ping.output)
-        explained = [line for line in guest.stderr().splitlines() if OUTSIDE in line]
-        self.assertEqual(len(explained), 1, guest.stderr())
-        self.assertTrue(explained[0].startswith(
-            "lanyard: 10.0.2.15 → 8.8.8.8 icmp echo: ping not permitted: "), explained[0])
-        self.assertIn("ping_group_range", explained[0])
+        explained, summary = [line for line in guest.stderr().splitlines() if OUTSIDE in line]
+        said = "lanyard: 10.0.2.15 → 8.8.8.8 icmp echo: ping not permitted: "
+        self.assertTrue(explained.startswith(said), explained)
+        self.assertIn("ping_group_range", explained)
+        self.assertEqual(summary, said + "… 1 more time")
         self.assertEqual(echoes_seen(self.far), 0)
 
     def test_download_from_far_side(self):
