@@ -1,4 +1,5 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -149,22 +150,29 @@ TEST_CASE("captures: several at once, by absolute path, each ended by its id") {
 
 TEST_CASE("a capture that misses frames is one event, and says why") {
   World world;
+  const TemporaryDirectory folder;
+  const std::string file = folder.file("x.pcap");
   EventStream::Cursor events(world.events, false, {"capture-incomplete"});
-  json capture = world.ask("POST", "/captures", {{"file", "/dev/full"}}).json;
+  json capture = world.ask("POST", "/captures", {{"file", file}}).json;
   tests::check_members(capture, "Capture");
   CHECK(capture["trouble"] == nullptr);
   MemoryPort* port = world.plug();
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  const rlimit small{1000, before.rlim_max};
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
   std::vector<json> seen;
   for (uint32_t number = 1; seen.empty() && number < 10'000; ++number) {  // the writer is a thread
     port->inject(numbered_frame(60, number));
     seen = parse_lines(read_all(events));
     ::usleep(1000);
   }
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
   REQUIRE(seen.size() == 1);
   CHECK(seen[0]["id"] == 1);
-  CHECK(seen[0]["file"] == "/dev/full");
-  CHECK(seen[0]["why"] == "No space left on device");
-  CHECK(world.ask("GET", "/captures").json[0]["trouble"] == "No space left on device");
+  CHECK(seen[0]["file"] == file);
+  CHECK(seen[0]["why"] == "File too large");
+  CHECK(world.ask("GET", "/captures").json[0]["trouble"] == "File too large");
   port->inject(numbered_frame(60, 1));
   CHECK(world.ask("DELETE", "/captures").status == 200);
   CHECK(read_all(events).empty());

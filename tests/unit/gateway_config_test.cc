@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "netstack/gateway/address_probe.h"
 #include "netstack/gateway/gateway.h"
 #include "netstack/wire/dhcp.h"
 #include "netstack/wire/icmp.h"
@@ -24,17 +25,19 @@ void enter_private_network_once() {
   static_cast<void>(done);
 }
 
-// What a gateway of that configuration answers to one frame.
+// What a gateway of that configuration answers to one frame, at once and when it has asked the LAN.
 std::vector<Bytes> answers(const GatewayConfig& config, const Bytes& frame,
                            uint64_t* drops = nullptr) {
   enter_private_network_once();
-  SystemClock clock;
+  ManualClock clock;
   Loop loop(clock);
   MemoryLog log;
   TestHost host(loop);
   Gateway gateway(loop, config, log);
   gateway.attach(host, 1);
   gateway.send(FrameView(frame).burst());
+  for (int i = 0; i < 4; ++i) loop.tick(2 * kMillisecond_ns);
+  clock.advance_ns(AddressProbe::kWait_ns);
   for (int i = 0; i < 4; ++i) loop.tick(2 * kMillisecond_ns);
   if (drops != nullptr) *drops = gateway.counters().dropped();
   gateway.detach();
@@ -67,8 +70,8 @@ GatewayConfig moved() {
 TEST_CASE("leases name the configured gateway, nameserver and first address") {
   const auto frames = answers(moved(), discover());
   INFO(packets::describe(frames));
-  REQUIRE(frames.size() == 1);
-  const auto offer = parse_dhcp(packets::parse_frame(frames[0]).udp->payload);
+  REQUIRE(frames.size() == 2);  // whether somebody has that address, and the offer
+  const auto offer = parse_dhcp(packets::parse_frame(frames[1]).udp->payload);
   REQUIRE(offer);
   CHECK(offer->type == DhcpType::kOffer);
   CHECK(offer->your_ip == packets::ip("192.168.55.100"));
@@ -81,8 +84,8 @@ TEST_CASE("a nameserver elsewhere is named in leases and not answered for") {
   GatewayConfig config = moved();
   config.network.nameserver_elsewhere = packets::ip("192.0.2.53");
   const auto frames = answers(config, discover());
-  REQUIRE(frames.size() == 1);
-  const auto offer = parse_dhcp(packets::parse_frame(frames[0]).udp->payload);
+  REQUIRE(frames.size() == 2);  // whether somebody has that address, and the offer
+  const auto offer = parse_dhcp(packets::parse_frame(frames[1]).udp->payload);
   REQUIRE(offer);
   CHECK(offer->dns == packets::ip("192.0.2.53"));
 }

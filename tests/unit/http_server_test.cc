@@ -249,7 +249,8 @@ TEST_CASE("a reader of events who asks for what there is not is told what there 
   Server server;
   const Fd fd = server.connect();
   for (const auto& [query, part] :
-       {std::pair{"kind=lease,bogus", "there is no kind \\\"bogus\\\"; known: capture-started, "},
+       {std::pair{"kind=lease,bogus",
+                  "there is no kind \\\"bogus\\\"; known: capture-incomplete, "},
         {"kind=lease-", "there is no kind \\\"lease-\\\""},
         {"kind=", "there is no kind \\\"\\\""},
         {"from=newest", "there is no from \\\"newest\\\"; known: oldest"},
