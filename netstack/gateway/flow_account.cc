@@ -113,9 +113,13 @@ Flow* FlowAccount::open(const Opening& opening) {
   if (Flow* before = find(opening.key); before != nullptr && before->live()) {
     end(*before, FlowState::kClosed);  // the guest uses its port again
   }
-  if (has_its_share(opening.lan_port, opening.guest_mac)) {
-    ++counters_.over_limit;
-    return nullptr;
+  while (has_its_share(opening.lan_port, opening.guest_mac)) {
+    const FlowTable::Place ending = table_.first(kTcpEnd);
+    if (ending == FlowTable::kNowhere) {
+      ++counters_.over_limit;
+      return nullptr;
+    }
+    end(table_.at(ending), FlowState::kClosed);
   }
   const FlowTable::Place place = make(opening);
   Flow& flow = table_.at(place);

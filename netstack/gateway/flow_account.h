@@ -34,6 +34,7 @@ namespace netstack {
 // Refused: a fixed number per guest, which either wastes what one guest could use or does not
 // protect the others.
 //
+// A connection that both sides have closed, and that stays for what may follow, makes room at once.
 // A flow that has ended stays on record until its place is needed, the one that ended first goes
 // first. A flow that is silent ends when libslirp forgets its socket, so that neither believes in a
 // flow the other has given up.

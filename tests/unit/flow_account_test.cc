@@ -302,6 +302,21 @@ TEST_CASE("a guest with a new MAC for each flow takes no more than its port's sh
   CHECK(book.fill(0, 1, forged) == 1200);  // nothing of it is left
 }
 
+TEST_CASE("connections that both sides have closed take nothing of a guest's share") {
+  Book book(1300);
+  for (uint16_t port = 0; port < 5000; ++port) {
+    Flow* flow = book.open(port, Protocol::kTcp);
+    REQUIRE(flow != nullptr);
+    if (port < 500) continue;  // stays open
+    book.packet(*flow, true, kTcpFin);
+    book.packet(*flow, false, kTcpFin);
+  }
+  CHECK(book.account.counters().over_limit == 0);
+  CHECK(book.account.live_count() == 900);
+  book.pass_s(3);
+  CHECK(book.account.live_count() == 500);
+}
+
 TEST_CASE("ended flows make room, the one that ended first goes first") {
   Book book(64);
   for (uint16_t port = 0; port < 64; ++port) {
