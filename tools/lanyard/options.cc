@@ -114,6 +114,7 @@ netstack::Capture* LanOptions::open_capture(Lan& lan, netstack::Log& log) const 
   auto opened = std::make_unique<netstack::Capture>(
       capture, lan.loop().clock(), log, "lanyard " LANYARD_VERSION,
       netstack::Capture::Writer::kWaits, capture_choice);
+  opened->begin_file();
   netstack::Capture* writing = opened.get();
   lan.add_mirror(std::move(opened));
   return writing;
