@@ -100,6 +100,13 @@ void DhcpServer::note_conflict(const Mac& asker, const IpAddress& address, const
       LeaseTable::kSetAside_ns / kSecond_ns));
 }
 
+void DhcpServer::note_disbelief(const Mac& asker, const IpAddress& address, const Mac& holder) {
+  log_.line(fmt::format(
+      "DHCP: {} is given {} though {} answers for it: that one has answered for {} addresses "
+      "without a lease, and is believed no more. Look for proxy ARP there",
+      to_string(asker), to_string(address), to_string(holder), LeaseTable::kSeenPerGuestMax));
+}
+
 std::optional<DhcpReply> DhcpServer::answer(std::span<const uint8_t> payload, const Mac& sender) {
   const auto request = parse_dhcp(payload);
   if (!is_of_client(request, sender)) {
@@ -167,6 +174,9 @@ DhcpServer::Answer DhcpServer::grant(const Dhcp& request, const IpAddress& addre
     return refuse(request, address, "that address is of another network");
   }
   const Lease* before = leases_.find(mac);
+  if (before != nullptr && before->address != address) {
+    return refuse(request, address, "that address is not yours");
+  }
   const bool renewed = before != nullptr && before->live(now_ns) && before->address == address;
   if (!leases_.bind(mac, address, now_ns + names_.lease_seconds * kSecond_ns, now_ns)) {
     return refuse(request, address, "that address is not yours");

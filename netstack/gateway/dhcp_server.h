@@ -67,6 +67,8 @@ class DhcpServer {
   std::optional<IpAddress> unproven(std::span<const uint8_t> payload, const Mac& sender);
   // `holder` has the address that was about to be given to `asker`.
   void note_conflict(const Mac& asker, const IpAddress& address, const Mac& holder);
+  // `holder` says so of more addresses than one guest has: it is not believed.
+  void note_disbelief(const Mac& asker, const IpAddress& address, const Mac& holder);
 
   const DhcpCounters& counters() const { return counters_; }
   // Told as it happens, while a frame is under way: the watcher may look and must not change.

@@ -175,10 +175,20 @@ void LeaseTable::prove(const Mac& mac) {
 void LeaseTable::see(const Mac& mac, const IpAddress& address, uint64_t now_ns) {
   if (address.v6 || mac == Mac{} || !in_pool(address.v4_bits())) return;
   const Number number = address.v4_bits();
-  if (const auto owner = by_number_.find(number); owner != by_number_.end()) {
-    if (owner->second == mac || leases_.at(owner->second).live(now_ns)) return;
-    drop(owner->second);
+  const auto owner = by_number_.find(number);
+  if (owner != by_number_.end()) {
+    const Lease& lease = leases_.at(owner->second);
+    const bool promised = lease.proven && now_ns < lease.until_ns;
+    if (owner->second == mac || lease.live(now_ns) || promised) return;
   }
+  if (const auto known = set_aside_.find(number); known != set_aside_.end()) {
+    const Aside& aside = known->second;
+    if (aside.user != Mac{} && aside.user != mac && now_ns < aside.until_ns) return;
+    if (aside.user == mac) return put_aside(number, {now_ns + kSetAside_ns, mac});
+  }
+  const auto is_its = [&](const auto& entry) { return entry.second.user == mac; };
+  if (std::ranges::count_if(set_aside_, is_its) >= kSeenPerGuestMax) return;
+  if (owner != by_number_.end()) drop(owner->second);
   put_aside(number, {now_ns + kSetAside_ns, mac});
 }
 
@@ -186,6 +196,7 @@ bool LeaseTable::release(const Mac& mac, const IpAddress& address) {
   const auto found = leases_.find(mac);
   if (found == leases_.end() || found->second.address != address) return false;
   set_end(found->second, 0, false);
+  found->second.proven = static_by_number_.contains(address.v4_bits());
   return true;
 }
 

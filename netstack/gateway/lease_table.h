@@ -44,6 +44,7 @@ class LeaseTable {
  public:
   static constexpr size_t kLeasesMax = 4096;                  // on record
   static constexpr size_t kSetAsideMax = 256;                 // addresses; then the oldest returns
+  static constexpr ptrdiff_t kSeenPerGuestMax = 4;            // of those, for one guest
   static constexpr uint64_t kOffer_ns = 30 * kSecond_ns;      // an offer is held that long
   static constexpr uint64_t kSetAside_ns = 600 * kSecond_ns;  // an address found in use
 
@@ -62,7 +63,8 @@ class LeaseTable {
   bool may_have(const Mac& mac, const IpAddress& address, uint64_t now_ns);
   // Nobody else has the address that is held for `mac`.
   void prove(const Mac& mac);
-  // `mac` has the address, by whatever right. A live lease of another's outweighs that.
+  // `mac` has the address, by whatever right. What outweighs that: a lease or a proven offer of
+  // another's, another that was seen with it before, and that `mac` is seen with too many already.
   void see(const Mac& mac, const IpAddress& address, uint64_t now_ns);
 
   // Takes note of a guest's name, "" for none. False: another live lease has it.

@@ -147,6 +147,11 @@ void NameService::on_probe_end(const AddressProbe::Question& question,
     leases_.prove(question.asker);
     return take_dhcp(question.path, question.message);
   }
+  if (leases_.may_have(question.asker, question.address, loop_.clock().monotonic_ns())) {
+    dhcp_.note_disbelief(question.asker, question.address, *holder);
+    leases_.prove(question.asker);
+    return take_dhcp(question.path, question.message);
+  }
   dhcp_.note_conflict(question.asker, question.address, *holder);
   if (question.tries + 1 < kTriesMax) {
     take_dhcp(question.path, question.message, question.tries + 1);
