@@ -184,6 +184,20 @@ class Plugs(EdgeTest):
             self.assertEqual(child.wait(LIMIT_S), 0)
             wait_for(lambda: len(switch.ask("port/print")) == 3, "the port to be left")
 
+    def test_a_signal_while_the_switch_is_stopped(self):
+        switch = self.switch()
+        pid_file = self.folder / "pid"
+        switch.child.send_signal(signal.SIGSTOP)
+        try:
+            child = self.face(SLIRPVDE, "-s", switch.directory, "-p", pid_file)
+            wait_for(pid_file.exists, "the plug's pid file")
+            child.terminate()
+        finally:
+            switch.child.send_signal(signal.SIGCONT)
+        self.assertEqual(child.wait(LIMIT_S), 0)
+        self.assertFalse(pid_file.exists())
+        wait_for(lambda: len(switch.ask("port/print")) == 3, "the port to be left")
+
     def test_long_options_with_one_dash(self):
         for word in ("-help", "-hel", "--help"):
             done = self.run_words(PLUG2TAP, word)

@@ -13,6 +13,8 @@ int run_plug_session(netstack::Log& log, const MakePort& lan, const MakePort& ou
                      const std::function<void()>& on_ready) {
   netstack::SystemClock clock;
   netstack::Loop loop(clock);
+  const netstack::SignalWatch signals(loop, netstack::kEndingSignals,
+                                      [&loop](int) { loop.stop(); });
   int status = EX_OK;
   const netstack::Port* lan_end = nullptr;
   netstack::Cable cable(loop, log, [&](const netstack::Port& ended, std::string_view why) {
@@ -25,8 +27,6 @@ int run_plug_session(netstack::Log& log, const MakePort& lan, const MakePort& ou
     loop.stop();
   });
   lan_end = cable.add(lan(loop, cable, log));
-  const netstack::SignalWatch signals(loop, netstack::kEndingSignals,
-                                      [&loop](int) { loop.stop(); });
   cable.add(ours(loop, cable, log));
   on_ready();
   loop.run();

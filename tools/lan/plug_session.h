@@ -14,8 +14,10 @@ using MakePort = std::function<std::unique_ptr<netstack::Port>(netstack::Loop&, 
                                                                netstack::Log&)>;
 
 // A cable between a LAN that runs elsewhere and one thing here, until a signal, or until either end
-// is over. `ours` is made after `lan` has plugged in and signals are held back, so what it makes on
-// this machine is always taken away again; `on_ready` is called when both are there.
+// is over. `ours` is made after `lan` has plugged in; `on_ready` is called when both are there.
+// Signals are held back from the beginning, so that whatever was made on this machine is taken away
+// again: one that comes while `lan` waits for a switch that is stopped is obeyed when that wait is
+// over.
 //
 // Returns the exit status: EX_OK for a signal and for a LAN that ended (a line says so),
 // EX_UNAVAILABLE when our own end broke. Throws what the makers throw.
