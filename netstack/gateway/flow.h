@@ -51,7 +51,8 @@ struct FlowCount {
 };
 
 struct Flow {
-  uint64_t number = 0;  // in the order of opening, from 1
+  uint64_t number = 0;        // in the order of opening, from 1
+  uint64_t ended_number = 0;  // in the order of ending, from 1; 0: it is live
   FlowKey key;
   Mac guest_mac;
   PortId lan_port = 0;    // of the switch, where the guest is; 0: nobody says, or inward

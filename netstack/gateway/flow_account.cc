@@ -184,6 +184,7 @@ void FlowAccount::fail(Flow& flow, FlowState state, std::optional<Cause> cause) 
 
 void FlowAccount::end(Flow& flow, FlowState state, std::optional<Cause> cause, std::string rule) {
   flow.state = state;
+  flow.ended_number = ++ended_count_;
   if (cause) flow.cause = cause;
   flow.rule = std::move(rule);
   table_.move_to_end(table_.place_of(flow), kEnded, now_ns());
@@ -215,6 +216,7 @@ void FlowAccount::deny(const Opening& opening, const FlowPacket& packet, Cause c
     flow.name = opening.name;
   }
   flow.state = FlowState::kDenied;
+  flow.ended_number = ++ended_count_;
   flow.cause = cause;
   flow.rule = std::move(rule);
   count_one(flow.out, packet.bytes);
@@ -255,38 +257,27 @@ void FlowAccount::for_each_live(const std::function<void(Flow&)>& visit) {
   }
 }
 
-std::vector<const Flow*> FlowAccount::recent(size_t count_max,
-                                             const std::function<bool(const Flow&)>& wanted) const {
-  std::vector<const Flow*> found;
-  for (uint8_t list = 0; list < kLists; ++list) {
-    for (auto place = table_.first(list); place != FlowTable::kNowhere;
-         place = table_.at(place).next) {
-      if (wanted(table_.at(place))) found.push_back(&table_.at(place));
-    }
+std::vector<FlowAccount::Ref> FlowAccount::recent(
+    size_t count_max, const std::function<bool(const Flow&)>& wanted) const {
+  std::vector<Ref> found;
+  found.reserve(table_.size());
+  for (FlowTable::Place place = 0; place < places_end(); ++place) {
+    const Flow& flow = table_.at(place);
+    if (flow.number != 0 && wanted(flow)) found.push_back({place, flow.number});
   }
   const size_t count = std::min(count_max, found.size());
-  const auto later = [](const Flow* one, const Flow* other) { return one->number > other->number; };
+  const auto later = [](const Ref& one, const Ref& other) { return one.number > other.number; };
   std::partial_sort(found.begin(), found.begin() + static_cast<ptrdiff_t>(count), found.end(),
                     later);
   found.resize(count);
   return found;
 }
 
-std::vector<FlowAccount::Ref> FlowAccount::live_flows() const {
-  std::vector<Ref> refs;
-  refs.reserve(live_count_);
-  for (uint8_t list = kEnded + 1; list < kLists; ++list) {
-    for (auto place = table_.first(list); place != FlowTable::kNowhere;
-         place = table_.at(place).next) {
-      refs.push_back({place, table_.at(place).number});
-    }
-  }
-  return refs;
-}
-
 EgressBook FlowAccount::report() const {
   EgressBook book = book_;
-  for (const Ref& ref : live_flows()) book.add(table_.at(ref.place));
+  for (FlowTable::Place place = 0; place < places_end(); ++place) {
+    if (const Flow* flow = live_at(place); flow != nullptr) book.add(*flow);
+  }
   return book;
 }
 

@@ -103,8 +103,6 @@ class FlowAccount {
                     std::optional<Cause> cause = {});
 
   void for_each_live(const std::function<void(Flow&)>& visit);
-  std::vector<const Flow*> recent(size_t count_max, const std::function<bool(const Flow&)>& wanted)
-      const;  // the last opened first; valid until the next call that opens or ends one
   EgressBook report() const;  // with the live flows as they are now
 
   // For who looks at flows while they come and go: a flow as it can be found again later.
@@ -118,8 +116,16 @@ class FlowAccount {
     const Flow& flow = table_.at(ref.place);
     return flow.number == ref.number ? &flow : nullptr;
   }
-  std::vector<Ref> live_flows() const;
+  // The last opened first, live or not.
+  std::vector<Ref> recent(size_t count_max, const std::function<bool(const Flow&)>& wanted) const;
+  // The live flow that has this place, if one has; all places are below places_end().
+  const Flow* live_at(FlowTable::Place place) const {
+    const Flow& flow = table_.at(place);
+    return flow.number != 0 && flow.live() ? &flow : nullptr;
+  }
+  FlowTable::Place places_end() const { return table_.places_end(); }
   const EgressBook& ended_flows() const { return book_; }
+  uint64_t ended_count() const { return ended_count_; }  // the last Flow::ended_number
 
   size_t live_count() const { return live_count_; }
   size_t flows_max() const { return table_.capacity(); }
@@ -167,6 +173,7 @@ class FlowAccount {
   std::unordered_map<PortId, Behind> live_by_port_;  // without those that have none
   size_t live_count_ = 0;
   uint64_t numbered_ = 0;
+  uint64_t ended_count_ = 0;
   uint64_t now_ns_ = 0;  // 0: not asked yet
   Loop::TimerId timer_ = 0;
   uint64_t timer_deadline_ns_ = 0;

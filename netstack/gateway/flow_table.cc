@@ -76,6 +76,7 @@ FlowTable::Place FlowTable::add(const FlowKey& key, uint8_t list, uint64_t now_n
 void FlowTable::erase(Place place) {
   unlink(place);
   erase_slot(place);
+  pool_[place].number = 0;
   unused_.push_back(place);
   --size_;
 }

@@ -37,6 +37,8 @@ class FlowTable {
   void erase(Place place);
   void move_to_end(Place place, uint8_t list, uint64_t now_ns);
   Place first(uint8_t list) const { return lists_[list].first; }
+  // Every record has a place below this. A place that is not in use has a flow without a number.
+  Place places_end() const { return static_cast<Place>(pool_.size()); }
 
   // Of a flow that is in here.
   Place place_of(const Flow& flow) const {

@@ -44,10 +44,19 @@ struct GateBed : NamesBed {
     send(Builder().eth(kGuest, kEverybody).arp_request("10.0.2.15", "10.0.2.2"));
     guest.frames.clear();
   }
+  std::vector<const Flow*> recent(const std::function<bool(const Flow&)>& wanted) {
+    std::vector<const Flow*> flows;
+    for (const FlowAccount::Ref& ref : gateway->flows().recent(SIZE_MAX, wanted)) {
+      flows.push_back(gateway->flows().find(ref));
+    }
+    return flows;
+  }
+  std::vector<const Flow*> to_peer(const char* peer) {
+    return recent([&](const Flow& flow) { return flow.key.peer == ip(peer); });
+  }
   // The outcome of one flow, by who the guest wanted to reach.
   FlowState state(const char* peer) {
-    const auto flows =
-        gateway->flows().recent(1, [&](const Flow& flow) { return flow.key.peer == ip(peer); });
+    const auto flows = to_peer(peer);
     return flows.empty() ? FlowState::kCount : flows[0]->outcome();
   }
   Bytes query(const std::string& name, uint16_t id = 7) const {
@@ -145,7 +154,7 @@ TEST_CASE("a rule by name goes by what the guest was told") {
   CHECK(bed.answer(bed.query("db.Example.org")).addresses.size() == 1);
   bed.send(syn("192.0.2.9"));
   CHECK(bed.only().icmp->code == 0);
-  const auto flows = bed.gateway->flows().recent(1, [](const Flow&) { return true; });
+  const auto flows = bed.recent([](const Flow&) { return true; });
   CHECK(flows[0]->name == "db.example.org");
   CHECK(bed.answered_prohibited(syn("192.0.2.9", 80)));
   bed.answer(bed.query("other.example.org"));
@@ -198,7 +207,7 @@ TEST_CASE("restrict: nothing leaves, forwards work, DHCP tells of no way out") {
   // The forward asks first whether the guest listens, and lets clients in then.
   const Parsed probe = bed.inward_syn();
   const auto inward_flow = [](const Flow& flow) { return flow.inward; };
-  CHECK(bed.gateway->flows().recent(1, inward_flow).empty());  // a probe is no flow
+  CHECK(bed.recent(inward_flow).empty());  // a probe is no flow
   bed.send(
       to("10.0.2.2").tcp(22, probe.tcp->source_port, kTcpSyn | kTcpAck, 1, probe.tcp->seq + 1));
   bed.run_real();
@@ -209,7 +218,7 @@ TEST_CASE("restrict: nothing leaves, forwards work, DHCP tells of no way out") {
   const Parsed inward = bed.inward_syn();
   bed.send(
       to("10.0.2.2").tcp(22, inward.tcp->source_port, kTcpSyn | kTcpAck, 500, inward.tcp->seq + 1));
-  const auto flows = bed.gateway->flows().recent(2, inward_flow);
+  const auto flows = bed.recent(inward_flow);
   REQUIRE(flows.size() == 1);
   CHECK(flows[0]->state == FlowState::kEstablished);
   CHECK(flows[0]->key.guest_port == 22);
@@ -292,8 +301,7 @@ TEST_CASE("a hop limit that ends here ends the flow, over every protocol") {
   for (const char* peer : {"192.0.2.4", "192.0.2.5", "192.0.2.6", "2001:db8::4"}) {
     CAPTURE(peer);
     CHECK(bed.state(peer) == FlowState::kUnreachable);
-    const auto flows =
-        bed.gateway->flows().recent(1, [&](const Flow& flow) { return flow.key.peer == ip(peer); });
+    const auto flows = bed.to_peer(peer);
     REQUIRE(flows.size() == 1);
     CHECK(flows[0]->cause == Cause::kHopLimit);
   }

@@ -78,12 +78,9 @@ std::function<bool(const Flow&)> wanted_by(const ControlRequest& request) {
 ControlReply show_flows(const ControlledLan& target, const ControlRequest& request) {
   const netstack::FlowAccount& account = gateway_of(target, request).flows();
   const uint64_t now_ns = target.lan.loop().clock().monotonic_ns();
-  std::vector<netstack::FlowAccount::Ref> refs;
-  for (const Flow* flow : account.recent(limit_of(request), wanted_by(request))) {
-    refs.push_back(account.ref_of(*flow));
-  }
-  JsonItems flows =
-      items_of(std::move(refs), [&account, now_ns](const netstack::FlowAccount::Ref& ref) -> json {
+  JsonItems flows = items_of(
+      account.recent(limit_of(request), wanted_by(request)),
+      [&account, now_ns](const netstack::FlowAccount::Ref& ref) -> json {
         const Flow* flow = account.find(ref);
         return flow != nullptr ? describe_flow(*flow, std::max(now_ns, flow->opened_ns)) : json();
       });

@@ -83,6 +83,7 @@ struct Pieces {
       std::memcpy(out + given, pieces.rest.data() + pieces.used, part);
       given += part;
       pieces.used += part;
+      if (pieces.rest == kBlankPiece) break;
     }
     return given > 0 ? static_cast<ssize_t>(given) : MHD_CONTENT_READER_END_OF_STREAM;
   }

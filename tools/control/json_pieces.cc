@@ -12,8 +12,7 @@ std::string dump(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-// The text of an array in pieces that are never empty; blank ones where there was no item. Its last
-// is the closing bracket.
+// The text of an array in pieces that are never empty. Its last is the closing bracket.
 class ArrayPieces {
  public:
   explicit ArrayPieces(JsonItems items) : items_(std::move(items)) {}
@@ -26,7 +25,7 @@ class ArrayPieces {
       ended_ = true;
       return text + (has_items_ ? "\n]" : "]");
     }
-    if (item.is_null()) return text.empty() ? "\n" : text;
+    if (item.is_null()) return text.empty() ? std::string(kBlankPiece) : text;
     return text + (std::exchange(has_items_, true) ? ",\n " : "\n ") + dump(item);
   }
 

@@ -11,6 +11,8 @@
 
 namespace tools {
 
+constexpr std::string_view kBlankPiece = "\n";  // white space means nothing in JSON
+
 using NamedTexts = std::map<std::string, std::string, std::less<>>;
 
 // One HTTP request, read whole.
@@ -28,7 +30,8 @@ struct ControlReply {
   nlohmann::json json = nullptr;
   std::optional<std::string> text = std::nullopt;  // as text/plain
   // The text's next piece, empty at the end; asked for when the client has taken the one before, so
-  // that a long reply never holds up a tick. What it tells of may have changed in between.
+  // that a long reply never holds up a tick. A step that found nothing to tell gives kBlankPiece;
+  // the next one is for another tick. What it tells of may have changed in between.
   std::function<std::string()> pieces = {};
   const char* pieces_type = "application/json";
 };
