@@ -6,8 +6,9 @@ namespace netstack {
 
 LogThrottle::~LogThrottle() {
   if (hidden_count_ == 0) return;
-  log_.line(fmt::format("{} more line{} like these {} not shown", hidden_count_,
-                        hidden_count_ == 1 ? "" : "s", hidden_count_ == 1 ? "was" : "were"));
+  const bool one = hidden_count_ == 1;
+  log_.line(fmt::format("{} more line{} about {} {} not shown", hidden_count_, one ? "" : "s",
+                        subject_, one ? "was" : "were"));
 }
 
 void LogThrottle::line(std::string_view text) {

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <utility>
 
 #include "netstack/base/clock.h"
 #include "netstack/base/log.h"
@@ -13,11 +15,12 @@ constexpr uint64_t kThrottleWindow_ns = 10 * kSecond_ns;
 
 // Lines that peers and guests can cause at will. One in a loop must not fill the user's disk: after
 // `line_count_max` lines the rest of the window is silent, and the next line that is shown, or else
-// the last of all when this ends, says how many were not.
+// the last of all when this ends, says how many were not: then it names the `subject` of its lines.
 class LogThrottle {
  public:
-  LogThrottle(Log& log, Clock& clock, uint32_t line_count_max = kThrottleLines_count)
-      : log_(log), clock_(clock), line_count_max_(line_count_max) {}
+  LogThrottle(Log& log, Clock& clock, std::string subject,
+              uint32_t line_count_max = kThrottleLines_count)
+      : log_(log), clock_(clock), subject_(std::move(subject)), line_count_max_(line_count_max) {}
   ~LogThrottle();
   LogThrottle(const LogThrottle&) = delete;
   LogThrottle& operator=(const LogThrottle&) = delete;
@@ -26,6 +29,7 @@ class LogThrottle {
  private:
   Log& log_;
   Clock& clock_;
+  std::string subject_;
   uint32_t line_count_max_;
   uint64_t window_start_ns_ = 0;
   uint32_t shown_count_ = 0;

@@ -68,7 +68,7 @@ DhcpServer::DhcpServer(const GatewayConfig& config, LeaseTable& leases, Log& log
       search_(config.names.search_wire()),
       leases_(leases),
       clock_(clock),
-      log_(log, clock) {}
+      log_(log, clock, "DHCP") {}
 
 std::optional<IpAddress> DhcpServer::unproven(std::span<const uint8_t> payload, const Mac& sender) {
   const auto request = parse_dhcp(payload);

@@ -73,7 +73,7 @@ Forwards::Forwards(Loop& loop, const GatewayConfig& config, const Neighbours::Se
       self_(self),
       engine_(engine),
       log_(log),
-      quiet_log_(log, loop.clock()),
+      quiet_log_(log, loop.clock(), "forwards"),
       output_(std::move(output)),
       neighbours_(self, loop.clock(), output_.send_frame) {}
 

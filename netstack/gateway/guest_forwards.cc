@@ -40,7 +40,7 @@ GuestForwards::GuestForwards(Loop& loop, const GatewayConfig& config, const Mac&
       gateway_(config.network.gateway()),
       mac_(mac),
       engine_(engine),
-      log_(log, loop.clock()),
+      log_(log, loop.clock(), "guest forwards"),
       output_(std::move(output)) {
   if (config.guest_forwards.size() > kRulesMax) {
     throw Error(EX_USAGE, fmt::format("cannot use more than {} --guestfwd; join some", kRulesMax));

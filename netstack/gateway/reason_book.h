@@ -45,7 +45,8 @@ class ReasonBook {
   // `unheard_count`: calls left out before this one, beyond kEventsMax.
   using Observer = std::function<void(const Entry&, uint64_t unheard_count)>;
 
-  ReasonBook(Loop& loop, Log& log) : loop_(loop), log_(log, loop.clock(), kLinesMax) {}
+  ReasonBook(Loop& loop, Log& log)
+      : loop_(loop), log_(log, loop.clock(), "what is out of reach", kLinesMax) {}
   ~ReasonBook();  // says what is still to be summed up
   ReasonBook(const ReasonBook&) = delete;
   ReasonBook& operator=(const ReasonBook&) = delete;

@@ -10,7 +10,7 @@ StreamListener::StreamListener(Loop& loop, PortHost& host, Log& log, const std::
                                mode_t mode)
     : loop_(loop),
       host_(host),
-      log_(log, loop.clock()),
+      log_(log, loop.clock(), fmt::format("clients of {}", path)),
       acceptor_(loop, log_, listen_unix(path, mode),
                 [this](Fd client) { serve(std::move(client)); }) {}
 

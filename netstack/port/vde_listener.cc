@@ -67,7 +67,7 @@ VdeListener::VdeListener(Loop& loop, PortHost& host, Log& log, const LanDirector
                          VdeModes modes)
     : loop_(loop),
       host_(host),
-      log_(log, loop.clock()),
+      log_(log, loop.clock(), fmt::format("clients of {}", directory.file("ctl"))),
       directory_(directory),
       modes_(modes),
       burst_(std::make_shared<DatagramBurst>()),

@@ -11,7 +11,7 @@ VhostUserListener::VhostUserListener(Loop& loop, PortHost& host, VhostUserPoller
     : loop_(loop),
       host_(host),
       poller_(poller),
-      log_(log, loop.clock()),
+      log_(log, loop.clock(), fmt::format("clients of {}", path)),
       acceptor_(loop, log_, listen_unix(path, mode),
                 [this](Fd client) { serve(std::move(client)); }) {}
 

@@ -12,7 +12,7 @@ TEST_CASE("lines held back are counted: by the next one shown, or by the end") {
   MemoryLog log;
   ManualClock clock;
   std::optional<LogThrottle> throttle;
-  throttle.emplace(log, clock, 2);
+  throttle.emplace(log, clock, "clients of /lan/ctl", 2);
   for (int i = 0; i < 5; ++i) throttle->line("again");
   CHECK(log.lines.size() == 2);
   clock.advance_ns(kThrottleWindow_ns);
@@ -22,13 +22,13 @@ TEST_CASE("lines held back are counted: by the next one shown, or by the end") {
   throttle->line("again");
   CHECK(log.lines.size() == 4);
   throttle.reset();
-  CHECK(log.lines.back() == "1 more line like these was not shown");
-  throttle.emplace(log, clock, 1);
+  CHECK(log.lines.back() == "1 more line about clients of /lan/ctl was not shown");
+  throttle.emplace(log, clock, "DHCP", 1);
   for (int i = 0; i < 3; ++i) throttle->line("again");
   throttle.reset();
-  CHECK(log.lines.back() == "2 more lines like these were not shown");
+  CHECK(log.lines.back() == "2 more lines about DHCP were not shown");
   CHECK(log.lines.size() == 7);
-  throttle.emplace(log, clock);
+  throttle.emplace(log, clock, "DHCP");
   throttle->line("once");
   throttle.reset();
   CHECK(log.lines.back() == "once");

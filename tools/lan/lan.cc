@@ -38,7 +38,7 @@ vlan::FdbConfig fdb_config(const LanHabits& habits) {
 Lan::Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits)
     : loop_(loop),
       log_(log),
-      peers_log_(log, loop.clock()),
+      peers_log_(log, loop.clock(), "ports that were closed"),
       habits_(habits),
       switch_(loop.clock(), fdb_config(habits)),
       poller_(loop),
