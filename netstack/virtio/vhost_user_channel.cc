@@ -46,6 +46,7 @@ VhostUserChannel::Got VhostUserChannel::read_into(uint8_t* at, size_t size) {
   if ((header.msg_flags & MSG_CTRUNC) != 0 || message_.fds.size() > kVhostUserFds_max) {
     return broken("a message with more descriptors than any has");
   }
+  if (got == 0 && have_size_ != 0) return broken("a part of a message, and left");
   if (got == 0) return Got::kEnd;
   have_size_ += static_cast<size_t>(got);
   return Got::kMessage;

@@ -185,6 +185,11 @@ TEST_CASE("a front end that leaves, or breaks the protocol, ends its port") {
   const uint64_t word = 0;
   CHECK(reason([](G g) { g.front.socket.reset(); }).empty());
   CHECK(has(reason([&](G g) { g.front.send_bytes(99, 1, &word, 8, {}); }), "request 99"));
+  CHECK(has(reason([](G g) {
+              (void)!::write(g.front.socket.get(), "hello", 5);
+              g.front.socket.reset();
+            }),
+            "a part of a message"));
   CHECK(has(reason([&](G g) { g.front.send_bytes(1, 2, &word, 8, {}); }), "version 1"));
   CHECK(has(reason([&](G g) { g.front.send_bytes(2, 1, &word, 4, {}); }), "SET_FEATURES with 4"));
   CHECK(has(reason([&](G g) {
