@@ -148,6 +148,21 @@ class Switch(LockTest):
         self.assertEqual(switch.wait(20), 64)
         self.assertIn("cannot understand LANYARD_SANDBOX=of: it is neither on nor off", switch.stderr())
 
+    def test_another_word_is_refused_before_anything_is_touched(self):
+        capture, pid_file, started = (self.folder / name for name in ("kept.pcap", "pid", "started"))
+        capture.write_text("of before")
+        for name, command in {
+                "run": [LANYARD, "run", "--capture", capture, "--", "sh", "-c", f"touch {started}"],
+                "switch": [LANYARD, "switch", self.folder / "open", "--capture", capture],
+                "vde_switch": [VDE_SWITCH, "-s", self.folder / "open", "-p", pid_file, "-d"],
+                "slirpvde": [SLIRPVDE, "-s", self.folder / "open", "-p", pid_file, "-d"]}.items():
+            refused = self.start(name, command, env={"LANYARD_SANDBOX": "of"})
+            self.assertNotEqual(refused.wait(20), 0, name)
+            self.assertIn("cannot understand LANYARD_SANDBOX=of", refused.stderr(), name)
+        self.assertEqual(capture.read_text(), "of before")
+        for path in pid_file, started, self.folder / "open":
+            self.assertFalse(path.exists(), path)
+
     def test_as_nobody(self):
         if os.geteuid() != 0 or "0 0 4294967295" not in " ".join(
                 pathlib.Path("/proc/self/uid_map").read_text().split()):

@@ -75,6 +75,7 @@ int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, con
                 "cannot go to the background with -s -: frames come and go by standard input and "
                 "output; leave out -d");
   }
+  sandbox_is_wanted();  // or it is refused here
   Background background(plug.background);
   const PidFile pid_file(plug.pid_file);
   add_removal(plan, plug.pid_file);

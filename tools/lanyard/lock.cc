@@ -32,6 +32,9 @@ void add_forwards(SandboxPlan& plan, const std::vector<netstack::HostForward>& f
 void LockOptions::add_to(CLI::App& app) {
   app.add_flag("--no-sandbox", off,
                "Keep all privileges, files and system calls within reach, for debugging");
+  app.parse_complete_callback([this] {  // before captures are emptied and guests started
+    if (!off) sandbox_is_wanted();
+  });
 }
 
 void LockOptions::add_capture_directories_to(CLI::App& app) {

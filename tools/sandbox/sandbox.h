@@ -50,7 +50,7 @@ struct Sandbox {
 constexpr const char* kSandboxVariable = "LANYARD_SANDBOX";
 
 // False when the environment has LANYARD_SANDBOX=off, for debugging. Throws netstack::Error when it
-// has anything but off and on.
+// has anything but off and on: call it first, so that nothing has been touched by then.
 bool sandbox_is_wanted();
 constexpr const char* kSandboxIsUnwanted = "LANYARD_SANDBOX=off is set";  // as a why_off
 

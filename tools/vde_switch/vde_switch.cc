@@ -139,6 +139,7 @@ void lock(const VdeSwitchOptions& options, const Lan& lan, FaceLog& log) {
 }  // namespace
 
 VdeSwitchEnd run_vde_switch(VdeSwitchOptions options, FaceLog& log) {
+  sandbox_is_wanted();  // or it is refused here
   Background background(options.daemon);
   VdeSwitchEnd end;
   netstack::SystemClock clock;
