@@ -48,8 +48,9 @@ void observe(benchmark::State& state, const char* name, size_t note_count) {
   std::filesystem::create_symlink("/dev/null", link);
   {
     SystemClock clock;
+    Loop loop(clock);
     SilentLog log;
-    Capture capture(link, clock, log);
+    Capture capture(link, loop, log);
     const NotedPort port(note_count);
     const std::vector<uint8_t> bytes(static_cast<size_t>(state.range(0)), 0x42);
     const auto burst_frames = static_cast<size_t>(state.range(1));

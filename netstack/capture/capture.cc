@@ -35,24 +35,28 @@ namespace netstack {
 //                                                          over.
 //
 // Errors belong to frames: whatever goes wrong, each frame seen is counted as written or as lost,
-// and never as both. Log lines are said by the loop's thread, the only one that may use the log.
+// and never as both. Log lines are said by the loop's thread, the only one that may use the log; an
+// event descriptor tells it of the writer's trouble, whether or not another frame comes.
 
 namespace {
 constexpr int kForever_ms = -1;  // for poll(2)
 constexpr const char* kCrowded = "frames arrive faster than it can be written";
+constexpr const char* kReaderGone = "its reader has gone away";
 }  // namespace
 
-Capture::Capture(std::string path, Clock& clock, Log& log, std::string_view application,
+Capture::Capture(std::string path, Loop& loop, Log& log, std::string_view application,
                  Writer writer, CaptureChoice choice)
     : path_(std::move(path)),
-      clock_(clock),
+      loop_(loop),
       log_(log),
       choice_(std::move(choice)),
       filter_(choice_.filter.empty() ? nullptr : std::make_unique<FrameFilter>(choice_.filter)),
       output_(path_),
       wake_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      news_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       encoder_(make_encoder(path_, interfaces_, application, choice_.snap_bytes)) {
-  if (!wake_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
+  if (!wake_event_ || !news_event_)
+    throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
   if (writer == Writer::kStarts) start_writer();
 }
 
@@ -82,6 +86,8 @@ void Capture::start_writer() {
     throw host_error(error.code().value(), "start the capture's thread", "raise `ulimit -u`");
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  loop_.watch(news_event_.get(), EPOLLIN, [this](uint32_t) { hear_writer(); });
+  listening_ = true;
 }
 
 // --- the loop's side --------------------------------------------------------------------------
@@ -91,7 +97,7 @@ void Capture::observe(const Port& ingress, std::span<const Frame> burst) noexcep
     crowded_out_frames_ += burst.size();
     return;
   }
-  const uint64_t now_ns = clock_.wall_ns();
+  const uint64_t now_ns = loop_.clock().wall_ns();
   const uint16_t interface = interfaces_.number_of(ingress);
   if (interface >= seen_frames_.size()) seen_frames_.resize(size_t{interface} + 1);
   std::span<const FrameNote> notes = ingress.notes();
@@ -113,7 +119,7 @@ void Capture::observe(const Port& ingress, std::span<const Frame> burst) noexcep
     woken_at_bytes_ = published_bytes;
     wake_writer();
   }
-  say_losses();
+  say_crowding();
 }
 
 // As the frame would look on a wire; its first piece has the comment. One that cannot be finished
@@ -145,30 +151,47 @@ void Capture::wake_writer() {
   }
 }
 
-void Capture::say_losses() {
-  if (crowded_out_frames_ > 0 && !said_crowded_) {
-    said_crowded_ = true;
-    log_.line(fmt::format("capture {}: {}; some are not in it, how many is said at the end", path_,
-                          kCrowded));
-    if (on_trouble_) on_trouble_(kCrowded);
-  }
+void Capture::say_crowding() {
+  if (crowded_out_frames_ == 0 || std::exchange(said_crowded_, true)) return;
+  log_.line(fmt::format("capture {}: {}; some are not in it, how many is said at the end", path_,
+                        kCrowded));
+  if (watcher_.on_trouble) watcher_.on_trouble(kCrowded);
+}
+
+// Time runs out at the end only, when say_total() follows with a line.
+void Capture::say_error() {
   const int error = error_.load();
-  if (error != 0 && error != ETIMEDOUT && frames_lost() > 0 && !said_error_) {
-    said_error_ = true;
+  if (error == 0 || frames_lost() == 0 || reader_has_gone_) return;
+  if (std::exchange(said_error_, true)) return;
+  if (error != ETIMEDOUT) {
     log_.line(fmt::format("capture {}: {}; {} frames are not in it so far", path_,
                           errno_text(error), frames_lost()));
-    if (on_trouble_) on_trouble_(errno_text(error));
   }
+  if (watcher_.on_trouble) watcher_.on_trouble(trouble());
+}
+
+void Capture::hear_writer() {
+  uint64_t count = 0;
+  (void)!::read(news_event_.get(), &count, sizeof count);
+  say_error();
+  if (!reader_has_gone_) return;
+  close();
+  if (watcher_.on_end) watcher_.on_end(kReaderGone);
 }
 
 std::string Capture::trouble() const {
   const int error = error_.load();
+  if (reader_has_gone_) return kReaderGone;
   if (error == ETIMEDOUT) return "its reader has stopped reading";
   if (error != 0 && frames_lost() > 0) return errno_text(error);
   return crowded_out_frames_ > 0 ? kCrowded : "";
 }
 
 void Capture::say_total() {
+  if (reader_has_gone_) {
+    return log_.line(fmt::format("capture {}: {}, so it has ended, after {} frames", path_,
+                                 kReaderGone, frames_captured()));
+  }
   if (frames_lost() == 0) return;
   const char* why = error_.load() == ETIMEDOUT ? "its reader has stopped reading; " : "";
   log_.line(fmt::format("capture {}: {}{} of {} frames are not in it", path_, why, frames_lost(),
@@ -178,14 +201,16 @@ void Capture::say_total() {
 void Capture::close() {
   if (!open_) return;
   open_ = false;
-  closed_wall_ns_ = clock_.wall_ns();
+  if (std::exchange(listening_, false)) loop_.forget(news_event_.get());
+  closed_wall_ns_ = loop_.clock().wall_ns();
   output_.stop(kCaptureDrain_ns);
   if (writer_.joinable()) {
     writer_.join();
   } else {
     write_until_stopped();  // here, then: it was stopped before it was started
   }
-  say_losses();
+  say_crowding();
+  say_error();
   say_total();
 }
 
@@ -208,10 +233,13 @@ void Capture::write_until_stopped() {
   write_trailer();
 }
 
-// Until the loop wakes the writer, the capture ends, or the time is over.
+// Until the loop wakes the writer, the capture ends, its reader goes away, or the time is over.
 void Capture::wait_for_work(int wait_ms) {
-  std::array<pollfd, 2> fds{{{wake_event_.get(), POLLIN, 0}, {output_.stop_event(), POLLIN, 0}}};
+  const int reader = broken_ ? -1 : output_.reader();  // poll(2) passes over -1
+  std::array<pollfd, 3> fds{
+      {{wake_event_.get(), POLLIN, 0}, {output_.stop_event(), POLLIN, 0}, {reader, 0, 0}}};
   ::poll(fds.data(), fds.size(), wait_ms);
+  if ((fds[2].revents & (POLLERR | POLLHUP)) != 0) fail(EPIPE);
   uint64_t count = 0;
   if (fds[0].revents != 0) (void)!::read(wake_event_.get(), &count, sizeof count);
 }
@@ -256,7 +284,7 @@ void Capture::put_out() {
   if (!header_written_ && !broken_) write_header();
   if (header_written_ && !broken_ && output_.out_of_time()) fail(ETIMEDOUT);
   if (!header_written_ || broken_) {
-    unwritten_frames_ += ends.size();
+    lose(ends.size());
     return encoder_->settle(0);
   }
   const size_t batch_size = encoder_->size();
@@ -265,7 +293,7 @@ void Capture::put_out() {
   const size_t whole_size = cut == ends.begin() ? 0 : *(cut - 1);
   const auto whole_count = static_cast<size_t>(cut - ends.begin());
   written_frames_ += whole_count;
-  unwritten_frames_ += ends.size() - whole_count;
+  lose(ends.size() - whole_count);
   encoder_->settle(whole_count);
   if (done.size == batch_size) return;
   broken_ = !output_.take_back(done.size - whole_size);
@@ -277,6 +305,20 @@ void Capture::fail(int error) {
   int none = 0;
   error_.compare_exchange_strong(none, error);
   if (error == EPIPE || error == ETIMEDOUT) broken_ = true;
+  if (error == EPIPE) reader_has_gone_ = true;
+  tell_loop();
+}
+
+void Capture::lose(size_t frame_count) {
+  if (frame_count == 0) return;
+  unwritten_frames_ += frame_count;
+  tell_loop();
+}
+
+void Capture::tell_loop() {
+  const uint64_t one = 1;
+  while (::write(news_event_.get(), &one, sizeof one) < 0 && errno == EINTR) {
+  }
 }
 
 }  // namespace netstack

@@ -10,7 +10,6 @@
 #include <thread>
 #include <vector>
 
-#include "netstack/base/clock.h"
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
 #include "netstack/capture/encoder.h"
@@ -19,6 +18,7 @@
 #include "netstack/capture/output.h"
 #include "netstack/capture/record_ring.h"
 #include "netstack/frame/port.h"
+#include "netstack/loop/loop.h"
 
 namespace netstack {
 
@@ -46,16 +46,17 @@ constexpr uint32_t kSnapBytesMin = kEthernetHeadBytes;
 //
 // A frame that could not be written is counted, never waited for, and the log says so: once when
 // that begins (watch() hears of it, too), once with the total at the end. The file stays valid when
-// its disk is full. All calls are for the loop's thread.
+// its disk is full. A pipe whose reader goes away ends the capture, as it ends tcpdump, with a
+// line. All calls are for the loop's thread.
 class Capture final : public Mirror {
  public:
   enum class Writer : uint8_t { kStarts, kWaits };
 
   // `path`: a file (emptied), a FIFO that somebody reads, /dev/fd/N, or "-" for standard output.
-  // Throws Error. The clock and log are borrowed for the capture's life. `application` stands in
+  // Throws Error. The loop and log are borrowed for the capture's life. `application` stands in
   // the file as what wrote it.
   // kWaits: nothing is written before start_writer().
-  Capture(std::string path, Clock& clock, Log& log, std::string_view application = "lanyard",
+  Capture(std::string path, Loop& loop, Log& log, std::string_view application = "lanyard",
           Writer writer = Writer::kStarts, CaptureChoice choice = {});
   ~Capture() override;
 
@@ -72,10 +73,14 @@ class Capture final : public Mirror {
 
   // Why frames are missing, "No space left on device"; empty: none is.
   std::string trouble() const;
-  // `on_trouble` is called with the first trouble of each kind, when a frame comes or at the end.
-  void watch(std::function<void(const std::string& trouble)> on_trouble) {
-    on_trouble_ = std::move(on_trouble);
-  }
+  struct Watcher {
+    // The first trouble of each kind.
+    std::function<void(const std::string& trouble)> on_trouble = {};
+    // It has closed by itself, since there is no more to write to. It is not to be destroyed in the
+    // call.
+    std::function<void(const std::string& why)> on_end = {};
+  };
+  void watch(Watcher watcher) { watcher_ = std::move(watcher); }
 
   // In the file, and not in it. A frame that waits is in neither; exact after close().
   uint64_t frames_captured() const { return written_frames_.load(); }
@@ -88,8 +93,10 @@ class Capture final : public Mirror {
   void record_finished(uint64_t wall_ns, const Frame& frame, uint16_t interface,
                        std::string_view comment);
   void wake_writer();
-  void say_losses();
+  void say_crowding();
+  void say_error();
   void say_total();
+  void hear_writer();
 
   void write_until_stopped();
   void wait_for_work(int wait_ms);
@@ -99,9 +106,11 @@ class Capture final : public Mirror {
   void write_trailer();
   void put_out();
   void fail(int error);
+  void lose(size_t frame_count);
+  void tell_loop();
 
   std::string path_;
-  Clock& clock_;
+  Loop& loop_;
   Log& log_;
   CaptureChoice choice_;
   std::unique_ptr<FrameFilter> filter_;  // before the file is opened, which empties it; null: none
@@ -109,6 +118,7 @@ class Capture final : public Mirror {
   InterfaceTable interfaces_;
   Output output_;
   Fd wake_event_;
+  Fd news_event_;  // the other way: the writer has met trouble, or the end
 
   // The loop's side.
   bool open_ = true;
@@ -117,7 +127,8 @@ class Capture final : public Mirror {
   uint64_t left_out_frames_ = 0;
   std::vector<uint64_t> seen_frames_;  // by interface
   uint64_t closed_wall_ns_ = 0;        // these two are the writer's once output_ is stopped
-  std::function<void(const std::string&)> on_trouble_;
+  Watcher watcher_;
+  bool listening_ = false;
   bool said_crowded_ = false;
   bool said_error_ = false;
 
@@ -133,6 +144,7 @@ class Capture final : public Mirror {
   std::atomic<uint64_t> written_frames_{0};
   std::atomic<uint64_t> unwritten_frames_{0};
   std::atomic<int> error_{0};  // the first errno
+  std::atomic<bool> reader_has_gone_{false};
 
   std::thread writer_;  // last: it uses all of the above
 };

@@ -33,6 +33,7 @@ class Output {
 
   // A pipe: write() may wait for its reader.
   bool waits_for_reader() const { return waits_for_reader_; }
+  int reader() const { return waits_for_reader_ ? fd_.get() : -1; }  // for poll(2); -1: no pipe
 
   // Takes the last `size` bytes back, so that the output ends with a whole record. False: it cannot
   // (not a file), and more bytes would make no sense to a reader.

@@ -59,8 +59,9 @@ struct Bench {
 
   TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
-  Capture capture{dir.file("a.pcapng"), clock, log, "lanyard 9"};
+  Capture capture{dir.file("a.pcapng"), loop, log, "lanyard 9"};
   vlan::Switch fabric{clock, vlan::FdbConfig(1)};
 };
 
@@ -143,8 +144,9 @@ TEST_CASE("interfaces are limited; those that come later are one") {
 TEST_CASE("a capture that saw nothing is a file that libpcap takes") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
-  { const Capture capture(dir.file("a.pcapng"), clock, log); }
+  { const Capture capture(dir.file("a.pcapng"), loop, log); }
   CHECK(read_savefile(dir.file("a.pcapng")).empty());
   CHECK(read_pcapng(dir.file("a.pcapng")).interfaces.size() == 1);
 }
@@ -152,10 +154,11 @@ TEST_CASE("a capture that saw nothing is a file that libpcap takes") {
 TEST_CASE("the file's name chooses the format") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   for (const char* name : {"a.pcapng", "a.ntar", "a.pcap", "a", "pcapng", "a.pcapng.old"}) {
     CAPTURE(name);
-    { const Capture capture(dir.file(name), clock, log); }
+    { const Capture capture(dir.file(name), loop, log); }
     const Bytes bytes = read_bytes(dir.file(name));
     REQUIRE(bytes.size() > 4);
     const bool pcapng = std::string_view(name) == "a.pcapng" || std::string_view(name) == "a.ntar";
@@ -166,10 +169,11 @@ TEST_CASE("the file's name chooses the format") {
 TEST_CASE("a file that may not grow loses a port's first frames and describes it when it may") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  Capture capture(dir.file("a.pcapng"), clock, log);
+  Capture capture(dir.file("a.pcapng"), loop, log);
   const NamedPort first("first");
   const NamedPort late("late");
   const rlimit small{10'001, before.rlim_max};
@@ -203,9 +207,10 @@ TEST_CASE("a file that may not grow loses a port's first frames and describes it
 TEST_CASE("a disk that is full from the start costs frames and nothing else") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   std::filesystem::create_symlink("/dev/full", dir.file("a.pcapng"));
-  Capture capture(dir.file("a.pcapng"), clock, log);
+  Capture capture(dir.file("a.pcapng"), loop, log);
   for (int i = 0; i < 10; ++i) observe(capture, frame_bytes(100, 1));
   capture.close();
   CHECK(capture.frames_lost() == 10);
@@ -215,16 +220,17 @@ TEST_CASE("a disk that is full from the start costs frames and nothing else") {
 TEST_CASE("one file takes one capture at a time, and the one refused spoils nothing") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   const std::string path = dir.file("a.pcapng");
   std::filesystem::create_symlink(path, dir.file("other-name.pcapng"));
   {
-    Capture capture(path, clock, log);
+    Capture capture(path, loop, log);
     observe(capture, frame_bytes(100, 1));
     REQUIRE(eventually([&] { return capture.frames_captured() == 1; }));
     for (const std::string& name : {path, dir.file("other-name.pcapng")}) {
       try {
-        const Capture second(name, clock, log);
+        const Capture second(name, loop, log);
         FAIL("a second capture began");
       } catch (const Error& error) {
         CHECK(error.exit_code() == EX_CANTCREAT);
@@ -236,7 +242,7 @@ TEST_CASE("one file takes one capture at a time, and the one refused spoils noth
     }
   }
   CHECK(read_savefile(path).size() == 1);
-  { const Capture next(path, clock, log); }
+  { const Capture next(path, loop, log); }
   CHECK(read_savefile(path).empty());
 }
 

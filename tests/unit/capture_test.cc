@@ -27,12 +27,13 @@ using namespace tests;
 TEST_CASE("frames come back with their bytes, length and nanoseconds") {
   const TemporaryDirectory dir;
   ManualClock clock;
+  Loop loop{clock};
   MemoryLog log;
   std::mt19937 random(7);
   std::vector<Bytes> sent;
   std::vector<uint64_t> times_ns;
   {
-    Capture capture(dir.file("a.pcap"), clock, log);
+    Capture capture(dir.file("a.pcap"), loop, log);
     for (const size_t size : {14, 15, 60, 1514, 9014, 65'535, 65'553}) {
       Bytes bytes = frame_bytes(size, 0);
       for (size_t i = 14; i < size; ++i) bytes[i] = static_cast<uint8_t>(random());
@@ -58,6 +59,7 @@ TEST_CASE("frames come back with their bytes, length and nanoseconds") {
 TEST_CASE("a tagged frame in many pieces is recorded whole and in order") {
   const TemporaryDirectory dir;
   ManualClock clock;
+  Loop loop{clock};
   MemoryLog log;
   Bytes whole = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x52, 0x54, 0,
                  1,    2,    3,    0x81, 0x00, 0xe0, 0x2a, 0x08, 0x06};
@@ -76,7 +78,7 @@ TEST_CASE("a tagged frame in many pieces is recorded whole and in order") {
   frame.bytes = static_cast<uint32_t>(whole.size());
   frame.body = body;
   {
-    Capture capture(dir.file("a.pcap"), clock, log);
+    Capture capture(dir.file("a.pcap"), loop, log);
     const std::vector<Frame> burst(3, frame);
     capture.observe(NamedPort("port"), burst);
   }
@@ -88,20 +90,22 @@ TEST_CASE("a tagged frame in many pieces is recorded whole and in order") {
 TEST_CASE("an empty capture is a valid file, and a new one replaces an old one") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   {
-    Capture capture(dir.file("a.pcap"), clock, log);
+    Capture capture(dir.file("a.pcap"), loop, log);
     observe(capture, frame_bytes(5000, 1));
   }
-  { const Capture capture(dir.file("a.pcap"), clock, log); }
+  { const Capture capture(dir.file("a.pcap"), loop, log); }
   CHECK(read_savefile(dir.file("a.pcap")).empty());
 }
 
 TEST_CASE("more than the ring holds goes through it when the writer keeps up") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
-  Capture capture(dir.file("a.pcap"), clock, log);
+  Capture capture(dir.file("a.pcap"), loop, log);
   uint64_t sent = 0;
   uint64_t sent_bytes = 0;
   while (sent_bytes < 3 * kCaptureRingBytes) {
@@ -127,8 +131,9 @@ TEST_CASE("more than the ring holds goes through it when the writer keeps up") {
 TEST_CASE("the file grows while the capture is open") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
-  Capture capture(dir.file("a.pcap"), clock, log);
+  Capture capture(dir.file("a.pcap"), loop, log);
   observe(capture, frame_bytes(100, 1));
   REQUIRE(eventually([&] { return capture.frames_captured() == 1; }));
   CHECK(read_savefile(dir.file("a.pcap")).size() == 1);
@@ -136,8 +141,9 @@ TEST_CASE("the file grows while the capture is open") {
 
 TEST_CASE("a disk that is full from the start: counted, said once and once at the end") {
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
-  Capture capture("/dev/full", clock, log);
+  Capture capture("/dev/full", loop, log);
   observe(capture, frame_bytes(100, 1));
   REQUIRE(eventually([&] { return capture.frames_lost() == 1; }));
   for (int i = 0; i < 9; ++i) observe(capture, frame_bytes(100, 1));
@@ -154,10 +160,11 @@ TEST_CASE("a disk that is full from the start: counted, said once and once at th
 TEST_CASE("who asks whether a capture has begun is told that the disk is full") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   std::filesystem::create_symlink("/dev/full", dir.file("full.pcapng"));
   for (const std::string& path : {std::string("/dev/full"), dir.file("full.pcapng")}) {
-    Capture capture(path, clock, log, "test", Capture::Writer::kWaits);
+    Capture capture(path, loop, log, "test", Capture::Writer::kWaits);
     try {
       capture.begin_file();
       FAIL("it began");
@@ -169,7 +176,7 @@ TEST_CASE("who asks whether a capture has begun is told that the disk is full") 
     }
   }
   CHECK(log.lines.empty());
-  Capture capture(dir.file("a.pcap"), clock, log, "test", Capture::Writer::kWaits);
+  Capture capture(dir.file("a.pcap"), loop, log, "test", Capture::Writer::kWaits);
   capture.begin_file();
   CHECK(std::filesystem::file_size(dir.file("a.pcap")) == 24);
   capture.start_writer();
@@ -181,10 +188,11 @@ TEST_CASE("who asks whether a capture has begun is told that the disk is full") 
 TEST_CASE("a file that may not grow ends with a whole record, and grows again when it may") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   rlimit before{};
   REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  Capture capture(dir.file("a.pcap"), clock, log);
+  Capture capture(dir.file("a.pcap"), loop, log);
   const rlimit small{10'000, before.rlim_max};  // no multiple of a record's 1016 bytes
   REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
   for (int i = 0; i < 20; ++i) observe(capture, frame_bytes(1000, static_cast<uint8_t>(i)));
@@ -214,6 +222,7 @@ TEST_CASE("a file that may not grow ends with a whole record, and grows again wh
 TEST_CASE("a FIFO's reader gets the stream") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
   std::vector<Recorded> records;
@@ -221,7 +230,7 @@ TEST_CASE("a FIFO's reader gets the stream") {
   std::optional<Capture> capture;
   REQUIRE(eventually([&] {
     try {
-      capture.emplace(dir.file("fifo"), clock, log);
+      capture.emplace(dir.file("fifo"), loop, log);
     } catch (const Error&) {  // the reader is not there yet
     }
     return capture.has_value();
@@ -236,11 +245,12 @@ TEST_CASE("a FIFO's reader gets the stream") {
 TEST_CASE("a reader that stops reading costs frames, and never holds the loop") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
   const Fd reader(::open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK));
   REQUIRE(reader);
-  Capture capture(dir.file("fifo"), clock, log);
+  Capture capture(dir.file("fifo"), loop, log);
   const Bytes bytes = frame_bytes(60'000, 5);
   const uint64_t sent = 2 * kCaptureRingBytes / bytes.size();
   for (uint64_t i = 0; i < sent; ++i) observe(capture, bytes);
@@ -252,33 +262,83 @@ TEST_CASE("a reader that stops reading costs frames, and never holds the loop") 
   CHECK(log.lines.size() == 2);
 }
 
-TEST_CASE("a reader that goes away costs frames and no signal") {
+TEST_CASE(
+    "a reader that goes away ends the capture, also while no frame comes, and costs no signal") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
   Fd reader(::open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK));
-  Capture capture(dir.file("fifo"), clock, log);
+  Capture capture(dir.file("fifo"), loop, log);
+  std::vector<std::string> troubles;
+  std::vector<std::string> ends;
+  capture.watch({.on_trouble = [&](const std::string& why) { troubles.push_back(why); },
+                 .on_end = [&](const std::string& why) { ends.push_back(why); }});
   observe(capture, frame_bytes(100, 1));
   REQUIRE(eventually([&] { return capture.frames_captured() == 1; }));
   reader.reset();
+  SUBCASE("silence") {}
+  SUBCASE("frames") {
+    observe(capture, frame_bytes(100, 1));
+  }
+  REQUIRE(eventually([&] {
+    loop.tick(0);
+    return !ends.empty();
+  }));
+  CHECK(ends == std::vector<std::string>{"its reader has gone away"});
+  CHECK(troubles.empty());
   observe(capture, frame_bytes(100, 1));
-  REQUIRE(eventually([&] { return capture.frames_lost() == 1; }));
-  observe(capture, frame_bytes(100, 1));
+  loop.tick(0);
   capture.close();
-  CHECK(capture.frames_lost() == 2);
-  CHECK(log.count_of("Broken pipe") == 1);
+  REQUIRE(log.lines.size() == 1);
+  CHECK(log.lines[0].ends_with("fifo: its reader has gone away, so it has ended, after 1 frames"));
+}
+
+TEST_CASE("trouble is told by itself, and what a reader left unread at the end is trouble") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  Loop loop{clock};
+  MemoryLog log;
+  std::vector<std::string> troubles;
+  const Capture::Watcher watcher{
+      .on_trouble = [&](const std::string& why) { troubles.push_back(why); }};
+  SUBCASE("the last frame before a silence") {
+    Capture capture("/dev/full", loop, log);
+    capture.watch(watcher);
+    observe(capture, frame_bytes(100, 1));
+    REQUIRE(eventually([&] {
+      loop.tick(0);
+      return !troubles.empty();
+    }));
+    CHECK(troubles == std::vector<std::string>{"No space left on device"});
+    REQUIRE(log.lines.size() == 1);
+    CHECK(log.lines[0] ==
+          "capture /dev/full: No space left on device; 1 frames are not in it so far");
+  }
+  SUBCASE("a reader that stands still") {
+    REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
+    const Fd reader(::open(dir.file("fifo").c_str(), O_RDONLY | O_NONBLOCK));
+    Capture capture(dir.file("fifo"), loop, log);
+    capture.watch(watcher);
+    for (int i = 0; i < 10; ++i) observe(capture, frame_bytes(60'000, 5));
+    capture.close();
+    CHECK(capture.frames_lost() > 0);
+    CHECK(troubles == std::vector<std::string>{"its reader has stopped reading"});
+    CHECK(log.lines.size() == 1);
+  }
 }
 
 TEST_CASE("a descriptor the user opened is written to as it stands") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   std::array<int, 2> ends{};
   REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
   Fd writing(ends[1]);
   {
-    Capture capture(fmt::format("/dev/fd/{}", writing.get()), clock, log);
+    Capture capture(fmt::format("/dev/fd/{}", writing.get()), loop, log);
     observe(capture, frame_bytes(20'000, 3));  // more than PIPE_BUF, less than the pipe
   }
   CHECK((::fcntl(writing.get(), F_GETFL) & O_NONBLOCK) == 0);
@@ -289,11 +349,12 @@ TEST_CASE("a descriptor the user opened is written to as it stands") {
 TEST_CASE("what cannot be opened is one line that says why and what to do") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);
   const auto line = [&](const std::string& path) {
     try {
-      const Capture capture(path, clock, log);
+      const Capture capture(path, loop, log);
     } catch (const Error& error) {
       CHECK(error.exit_code() == EX_CANTCREAT);
       return std::string(error.what());
@@ -316,10 +377,11 @@ TEST_CASE("what cannot be opened is one line that says why and what to do") {
 TEST_CASE("the capture's thread leaves signals to the loop") {
   const TemporaryDirectory dir;
   SystemClock clock;
+  Loop loop{clock};
   MemoryLog log;
   sigset_t before;
   ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
-  const Capture capture(dir.file("a.pcap"), clock, log);
+  const Capture capture(dir.file("a.pcap"), loop, log);
   sigset_t after;
   ::pthread_sigmask(SIG_SETMASK, nullptr, &after);
   CHECK(::sigismember(&after, SIGTERM) == ::sigismember(&before, SIGTERM));

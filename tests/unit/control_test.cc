@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
+#include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -164,6 +166,7 @@ TEST_CASE("a capture that misses frames is one event, and says why") {
   std::vector<json> seen;
   for (uint32_t number = 1; seen.empty() && number < 10'000; ++number) {  // the writer is a thread
     port->inject(numbered_frame(60, number));
+    world.loop.tick(0);
     seen = parse_lines(read_all(events));
     ::usleep(1000);
   }
@@ -176,6 +179,28 @@ TEST_CASE("a capture that misses frames is one event, and says why") {
   port->inject(numbered_frame(60, 1));
   CHECK(world.ask("DELETE", "/captures").status == 200);
   CHECK(read_all(events).empty());
+}
+
+TEST_CASE("a capture whose reader goes away is not listed any more, and an event says why") {
+  World world;
+  const TemporaryDirectory folder;
+  const std::string fifo = folder.file("fifo");
+  REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+  netstack::Fd reader(::open(fifo.c_str(), O_RDONLY | O_NONBLOCK));
+  EventStream::Cursor events(world.events, false, {"capture-incomplete", "capture-stopped"});
+  CHECK(world.ask("POST", "/captures", {{"file", fifo}}).status == 201);
+  reader.reset();
+  std::vector<json> seen;
+  for (int i = 0; seen.empty() && i < 1000; ++i) {  // the writer is a thread
+    world.loop.tick(10 * netstack::kMillisecond_ns);
+    seen = parse_lines(read_all(events));
+  }
+  REQUIRE(seen.size() == 1);
+  CHECK(seen[0]["event"] == "capture-stopped");
+  CHECK(seen[0]["file"] == fifo);
+  CHECK(seen[0]["why"] == "its reader has gone away");
+  CHECK(world.ask("GET", "/captures").json == json::array());
+  world.plug()->inject(numbered_frame(60, 1));  // nothing is left that would look at it
 }
 
 TEST_CASE("a capture takes a filter and a length, and refuses bad ones in one line") {

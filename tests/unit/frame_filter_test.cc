@@ -103,8 +103,9 @@ TEST_CASE(
     CAPTURE(name);
     TemporaryDirectory folder;
     ManualClock clock;
+    Loop loop{clock};
     MemoryLog log;
-    Capture capture(folder.file(name), clock, log, "test", Capture::Writer::kStarts,
+    Capture capture(folder.file(name), loop, log, "test", Capture::Writer::kStarts,
                     {.filter = "udp", .snap_bytes = 60});
     const auto send = [&](const Builder& builder) { observe(capture, builder.build()); };
     send(Builder().eth(kOne, kTwo).ip("10.0.2.15", "192.0.2.1").udp(7, 9).payload_bytes(500));
@@ -126,11 +127,12 @@ TEST_CASE(
 TEST_CASE("a filter that is refused leaves the file as it was") {
   TemporaryDirectory folder;
   ManualClock clock;
+  Loop loop{clock};
   MemoryLog log;
   std::FILE* file = std::fopen(folder.file("x.pcap").c_str(), "w");
   std::fputs("mine", file);
   std::fclose(file);
-  CHECK_THROWS_AS(Capture(folder.file("x.pcap"), clock, log, "test", Capture::Writer::kStarts,
+  CHECK_THROWS_AS(Capture(folder.file("x.pcap"), loop, log, "test", Capture::Writer::kStarts,
                           {.filter = "tcp prot 80"}),
                   Error);
   CHECK(std::filesystem::file_size(folder.file("x.pcap")) == 4);

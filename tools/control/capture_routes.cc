@@ -89,7 +89,7 @@ ControlReply start_capture(ControlledLan& target, const ControlRequest& request)
   const std::string path = text_member(request, "file");
   const netstack::CaptureChoice choice = choice_of(request);
   refuse_path(target, path);
-  auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop().clock(), target.log,
+  auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop(), target.log,
                                                      "lanyard " LANYARD_VERSION,
                                                      netstack::Capture::Writer::kWaits, choice);
   capture->begin_file();
@@ -135,9 +135,19 @@ const RunningCapture& list_capture(ControlledLan& target, const std::string& fil
                                    netstack::Capture& capture) {
   const unsigned id = target.next_capture_id++;
   target.captures.push_back({id, file, &capture});
-  capture.watch([&target, id, file](const std::string& trouble) {
-    target.publish({{"event", "capture-incomplete"}, {"id", id}, {"file", file}, {"why", trouble}});
-  });
+  const auto publish = [&target, id, file](const char* event, const std::string& why) {
+    target.publish({{"event", event}, {"id", id}, {"file", file}, {"why", why}});
+  };
+  const auto remove = [&target, &capture, id, publish](const std::string& why) {
+    publish("capture-stopped", why);
+    std::erase_if(target.captures, [id](const RunningCapture& one) { return one.id == id; });
+    target.lan.loop().at_end_of_tick(
+        [&lan = target.lan, &capture] { lan.remove_mirror(&capture); });
+  };
+  capture.watch(
+      {.on_trouble =
+           [publish](const std::string& trouble) { publish("capture-incomplete", trouble); },
+       .on_end = remove});
   return target.captures.back();
 }
 

@@ -111,9 +111,9 @@ netstack::GatewayConfig LanOptions::gateway() const {
 
 netstack::Capture* LanOptions::open_capture(Lan& lan, netstack::Log& log) const {
   if (capture.empty()) return nullptr;
-  auto opened = std::make_unique<netstack::Capture>(
-      capture, lan.loop().clock(), log, "lanyard " LANYARD_VERSION,
-      netstack::Capture::Writer::kWaits, capture_choice);
+  auto opened =
+      std::make_unique<netstack::Capture>(capture, lan.loop(), log, "lanyard " LANYARD_VERSION,
+                                          netstack::Capture::Writer::kWaits, capture_choice);
   opened->begin_file();
   netstack::Capture* writing = opened.get();
   lan.add_mirror(std::move(opened));
