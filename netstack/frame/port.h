@@ -84,6 +84,10 @@ class Port {
 
   virtual PeerState peer_state() const noexcept { return {}; }
 
+  // Whoever was at that port of the switch has left it, for a port that keeps account by sender():
+  // the next one there is another.
+  virtual void forget_sender(PortId) noexcept {}
+
  protected:
   // Puts frames out and returns how many were taken, counted from the front; the rest is dropped
   // with drop_rest_as(). Nothing may be kept by pointer.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "netstack/frame/mac.h"
+#include "netstack/frame/port.h"
 #include "netstack/gateway/guest_packet.h"
 #include "netstack/loop/loop.h"
 
@@ -32,6 +33,7 @@ class AddressProbe {
     IpAddress address;
     Mac asker;
     ReturnPath path;
+    PortId lan_port;
     std::vector<uint8_t> message;
     int tries = 0;  // addresses that others had
   };

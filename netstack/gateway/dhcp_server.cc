@@ -1,8 +1,10 @@
 // Which message gets which answer, RFC 2131 §4.3, by what a client fills in:
 //
-//   DISCOVER                                     OFFER of the address LeaseTable chooses
+//   DISCOVER                                     OFFER of the address LeaseTable chooses; silence
+//                                                if none is left for that port of the switch
 //   REQUEST, server id (it selects an offer)     ours: ACK or NAK; another server's: its offer ends
-//   REQUEST, requested address (it rebooted)     ACK if the address is free, NAK otherwise
+//   REQUEST, requested address (it rebooted)     ACK if the address is free and left for that
+//                                                port, NAK otherwise
 //   REQUEST, ciaddr (it renews or rebinds)       the same for that address
 //   INFORM                                       ACK without an address
 //   DECLINE                                      the address is set aside, and a line says so
@@ -68,9 +70,11 @@ DhcpServer::DhcpServer(const GatewayConfig& config, LeaseTable& leases, Log& log
       search_(config.names.search_wire()),
       leases_(leases),
       clock_(clock),
-      log_(log, clock, "DHCP") {}
+      log_(log, clock, "DHCP"),
+      over_limit_log_(log, clock, "leases refused to a port", 1) {}
 
-std::optional<IpAddress> DhcpServer::unproven(std::span<const uint8_t> payload, const Mac& sender) {
+std::optional<IpAddress> DhcpServer::unproven(std::span<const uint8_t> payload, const Mac& sender,
+                                              PortId lan_port) {
   const auto request = parse_dhcp(payload);
   if (!is_of_client(request, sender) || request->relay_ip != kNobody ||
       (request->server_id && *request->server_id != network_.gateway())) {
@@ -87,7 +91,7 @@ std::optional<IpAddress> DhcpServer::unproven(std::span<const uint8_t> payload, 
   } else if (request->type != DhcpType::kDiscover) {
     return std::nullopt;
   }
-  const auto address = leases_.offer(mac, wanted, now_ns);
+  const auto address = leases_.offer(mac, wanted, now_ns, lan_port);
   return address && !leases_.find(mac)->proven ? address : std::nullopt;
 }
 
@@ -102,12 +106,13 @@ void DhcpServer::note_conflict(const Mac& asker, const IpAddress& address, const
 
 void DhcpServer::note_disbelief(const Mac& asker, const IpAddress& address, const Mac& holder) {
   log_.line(fmt::format(
-      "DHCP: {} is given {} though {} answers for it: that one has answered for {} addresses "
-      "without a lease, and is believed no more. Look for proxy ARP there",
-      to_string(asker), to_string(address), to_string(holder), LeaseTable::kSeenPerGuestMax));
+      "DHCP: {} is given {} though {} answers for it: that one, or its port, has answered for as "
+      "many addresses without a lease as it may, and is believed no more. Look for proxy ARP there",
+      to_string(asker), to_string(address), to_string(holder)));
 }
 
-std::optional<DhcpReply> DhcpServer::answer(std::span<const uint8_t> payload, const Mac& sender) {
+std::optional<DhcpReply> DhcpServer::answer(std::span<const uint8_t> payload, const Mac& sender,
+                                            PortId lan_port) {
   const auto request = parse_dhcp(payload);
   if (!is_of_client(request, sender)) {
     ++counters_.malformed;
@@ -119,9 +124,9 @@ std::optional<DhcpReply> DhcpServer::answer(std::span<const uint8_t> payload, co
   }
   switch (request->type) {
     case DhcpType::kDiscover:
-      return on_discover(*request);
+      return on_discover(*request, lan_port);
     case DhcpType::kRequest:
-      return on_request(*request);
+      return on_request(*request, lan_port);
     case DhcpType::kInform:
       return on_inform(*request);
     case DhcpType::kDecline:
@@ -146,28 +151,29 @@ bool DhcpServer::is_for_another(const Dhcp& request) const {
   return true;
 }
 
-DhcpServer::Answer DhcpServer::on_discover(const Dhcp& request) {
+DhcpServer::Answer DhcpServer::on_discover(const Dhcp& request, PortId lan_port) {
   const Mac mac = mac_of(request);
-  const auto address = leases_.offer(mac, request.requested_ip, clock_.monotonic_ns());
+  const auto address = leases_.offer(mac, request.requested_ip, clock_.monotonic_ns(), lan_port);
   if (!address) {
-    say_exhausted(mac);
+    say_none_left(mac, lan_port);
     return std::nullopt;
   }
   ++counters_.offers;
   return reply(request, DhcpType::kOffer, *address);
 }
 
-DhcpServer::Answer DhcpServer::on_request(const Dhcp& request) {
+DhcpServer::Answer DhcpServer::on_request(const Dhcp& request, PortId lan_port) {
   const bool renewing = request.client_ip != kNobody;
   const IpAddress address = renewing ? request.client_ip : request.requested_ip.value_or(kNobody);
   if (address == kNobody || (request.requested_ip && *request.requested_ip != address)) {
     ++counters_.malformed;  // §4.3.2: one of the two; forgiven: both, when they agree
     return std::nullopt;
   }
-  return grant(request, address);
+  return grant(request, address, lan_port);
 }
 
-DhcpServer::Answer DhcpServer::grant(const Dhcp& request, const IpAddress& address) {
+DhcpServer::Answer DhcpServer::grant(const Dhcp& request, const IpAddress& address,
+                                     PortId lan_port) {
   const Mac mac = mac_of(request);
   const uint64_t now_ns = clock_.monotonic_ns();
   if (!network_.contains(address)) {
@@ -178,8 +184,13 @@ DhcpServer::Answer DhcpServer::grant(const Dhcp& request, const IpAddress& addre
     return refuse(request, address, "that address is not yours");
   }
   const bool renewed = before != nullptr && before->live(now_ns) && before->address == address;
-  if (!leases_.bind(mac, address, now_ns + names_.lease_seconds * kSecond_ns, now_ns)) {
-    return refuse(request, address, "that address is not yours");
+  const uint64_t until_ns = now_ns + names_.lease_seconds * kSecond_ns;
+  if (!leases_.bind(mac, address, until_ns, now_ns, lan_port)) {
+    if (!leases_.may_have(mac, address, now_ns)) {
+      return refuse(request, address, "that address is not yours");
+    }
+    say_none_left(mac, lan_port);
+    return refuse(request, address, "no address is left for you");
   }
   take_name(mac, request);
   ++counters_.acks;
@@ -328,9 +339,18 @@ std::string DhcpServer::full_name(const std::string& name) const {
   return names_.domain.empty() ? name : fmt::format("{}.{}", name, names_.domain);
 }
 
-void DhcpServer::say_exhausted(const Mac& mac) {
-  ++counters_.exhausted;
+void DhcpServer::say_none_left(const Mac& mac, PortId lan_port) {
   tell(LeaseEvent::Kind::kExhausted, mac, kNobody);
+  if (leases_.free_count() != 0 && leases_.has_its_share(lan_port)) {
+    ++counters_.over_limit;
+    return over_limit_log_.line(
+        fmt::format("DHCP: no address for {}: port {} of the switch has its share, {} of {}; {} "
+                    "are kept for other ports. Look for a guest there that invents MAC addresses, "
+                    "or choose a larger --net",
+                    to_string(mac), lan_port, leases_.taken_count(lan_port), leases_.pool_count(),
+                    leases_.free_count()));
+  }
+  ++counters_.exhausted;
   const uint64_t now_ns = clock_.monotonic_ns();
   log_.line(
       fmt::format("DHCP: no address left for {}: {} leases from {} on are given away; choose "

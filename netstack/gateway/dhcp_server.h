@@ -22,10 +22,11 @@ struct DhcpCounters {
   uint64_t releases = 0;
   uint64_t declines = 0;
   uint64_t informs = 0;
-  uint64_t malformed = 0;  // no DHCP message of a client, or one that contradicts itself
-  uint64_t ignored = 0;    // for another server, from a relay, of an unknown type
-  uint64_t exhausted = 0;  // no address left for who asked
-  uint64_t conflicts = 0;  // addresses that another machine answered for, before an offer
+  uint64_t malformed = 0;   // no DHCP message of a client, or one that contradicts itself
+  uint64_t ignored = 0;     // for another server, from a relay, of an unknown type
+  uint64_t exhausted = 0;   // no address left for who asked
+  uint64_t over_limit = 0;  // none for who asked: its port of the switch has its share
+  uint64_t conflicts = 0;   // addresses that another machine answered for, before an offer
 };
 
 // What became of a guest's lease, or of its wish for one.
@@ -36,7 +37,7 @@ struct LeaseEvent {
     kReleased,   // the guest gave it back
     kDeclined,   // the guest found another machine at the address
     kRefused,    // the guest asked for an address that it cannot have
-    kExhausted,  // none was left; there is no address
+    kExhausted,  // none was left for its port; there is no address
   };
   Kind kind;
   Mac mac;
@@ -59,15 +60,18 @@ class DhcpServer {
  public:
   DhcpServer(const GatewayConfig& config, LeaseTable& leases, Log& log, Clock& clock);
 
-  // `payload` is what a client sent to port 67, `sender` the source address of its frame.
-  std::optional<DhcpReply> answer(std::span<const uint8_t> payload, const Mac& sender);
+  // `payload` is what a client sent to port 67, `sender` the source address of its frame,
+  // `lan_port` the port of the switch by which it came (0: nobody knows).
+  std::optional<DhcpReply> answer(std::span<const uint8_t> payload, const Mac& sender,
+                                  PortId lan_port);
 
   // The address that an answer to this message would give to a guest not known to have it: whether
   // another has it is to be asked first. It is held for the guest meanwhile.
-  std::optional<IpAddress> unproven(std::span<const uint8_t> payload, const Mac& sender);
+  std::optional<IpAddress> unproven(std::span<const uint8_t> payload, const Mac& sender,
+                                    PortId lan_port);
   // `holder` has the address that was about to be given to `asker`.
   void note_conflict(const Mac& asker, const IpAddress& address, const Mac& holder);
-  // `holder` says so of more addresses than one guest has: it is not believed.
+  // `holder` says so of more addresses than one guest, or its port, may have: it is not believed.
   void note_disbelief(const Mac& asker, const IpAddress& address, const Mac& holder);
 
   const DhcpCounters& counters() const { return counters_; }
@@ -77,13 +81,13 @@ class DhcpServer {
  private:
   using Answer = std::optional<DhcpReply>;
 
-  Answer on_discover(const Dhcp& request);
-  Answer on_request(const Dhcp& request);
+  Answer on_discover(const Dhcp& request, PortId lan_port);
+  Answer on_request(const Dhcp& request, PortId lan_port);
   Answer on_inform(const Dhcp& request);
   void on_decline(const Dhcp& request);
   void on_release(const Dhcp& request);
 
-  Answer grant(const Dhcp& request, const IpAddress& address);
+  Answer grant(const Dhcp& request, const IpAddress& address, PortId lan_port);
   Answer refuse(const Dhcp& request, const IpAddress& address, std::string_view why);
   Answer reply(const Dhcp& request, DhcpType type, const IpAddress& address);
   void fill_network(Dhcp& out) const;
@@ -92,7 +96,7 @@ class DhcpServer {
   std::string configured_name(const IpAddress& address) const;
   std::string full_name(const std::string& name) const;
   bool is_for_another(const Dhcp& request) const;
-  void say_exhausted(const Mac& mac);
+  void say_none_left(const Mac& mac, PortId lan_port);
   void tell(LeaseEvent::Kind kind, const Mac& mac, const IpAddress& address) const;
 
   GatewayNetwork network_;
@@ -102,6 +106,7 @@ class DhcpServer {
   LeaseTable& leases_;
   Clock& clock_;
   LogThrottle log_;
+  LogThrottle over_limit_log_;  // of its own: whoever causes these lines does not tire
   DhcpCounters counters_;
   LeaseWatcher watcher_;
   std::vector<uint8_t> fqdn_;  // of the reply being written

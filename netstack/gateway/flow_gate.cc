@@ -112,7 +112,7 @@ bool Gateway::pass_flow(const GuestPacket& packet) {
   const Policy::Verdict verdict = judge(seen->key, packet.path.guest);
   if (!verdict.allowed) return deny_flow(packet, *seen, opening, verdict);
   if (!seen->opens) return true;
-  if (!packet.v6()) names_.hear_address(packet.source, packet.path.guest);
+  if (!packet.v6()) names_.hear_address(packet.source, packet.path.guest, sender());
   flow = flows_.open(opening);
   if (flow != nullptr) {
     flows_.count(*flow, *seen, true);

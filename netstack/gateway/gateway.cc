@@ -197,7 +197,7 @@ void Gateway::take(std::span<uint8_t> frame) {
   if (ethertype == kEthertypeArp) {
     guests_.hear_arp(frame);
     if (const auto arp = parse_arp(frame.subspan(kEthernetHeadBytes))) {
-      names_.hear_address(arp->sender_ip, Mac{arp->sender_mac});
+      names_.hear_address(arp->sender_ip, Mac{arp->sender_mac}, sender());
     }
     forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
     guest_forwards_.hear_arp(frame.subspan(kEthernetHeadBytes));
@@ -362,7 +362,7 @@ void Gateway::input_tcp(const GuestPacket& packet, std::span<uint8_t> frame) {
 
 void Gateway::take_udp(const GuestPacket& packet, std::span<uint8_t> frame) {
   if (packet.transport.size() < kUdpHeadBytes) return count_drop(DropReason::kMalformed);
-  if (!pass_flow(packet) || names_.take(packet)) return;
+  if (!pass_flow(packet) || names_.take(packet, sender())) return;
   const Target target{Protocol::kUdp, packet.destination, read_u16(&packet.transport[2])};
   if (target.address.is_multicast() || network_.is_broadcast(target.address)) return;
   if (is_ours(target.address) && target.port == kPortTftp) {  // there is no TFTP server here

@@ -92,7 +92,7 @@ bool NameService::is_dns(const IpAddress& address) const {
 
 // --- which packets ------------------------------------------------------------------------------
 
-bool NameService::take(const GuestPacket& packet) {
+bool NameService::take(const GuestPacket& packet, PortId lan_port) {
   const IpAddress& to = packet.destination;
   const uint16_t port = read_u16(&packet.transport[2]);
   const bool dhcp = leasing_ && !packet.v6() && port == kPortDhcpServer &&
@@ -108,7 +108,7 @@ bool NameService::take(const GuestPacket& packet) {
   } else if (!udp || !udp_checksum_valid(packet.source, to, packet.transport)) {
     output_.drop(DropReason::kMalformed);
   } else if (dhcp) {
-    take_dhcp(packet.path, udp->payload);
+    take_dhcp(packet.path, lan_port, udp->payload);
   } else if (dhcpv6) {
     take_dhcpv6(packet, udp->payload, udp->source_port);
   } else {
@@ -119,12 +119,14 @@ bool NameService::take(const GuestPacket& packet) {
 
 // --- DHCP and DHCPv6 ----------------------------------------------------------------------------
 
-void NameService::take_dhcp(const ReturnPath& path, std::span<const uint8_t> payload, int tries) {
-  if (const auto address = dhcp_.unproven(payload, path.guest)) {
+void NameService::take_dhcp(const ReturnPath& path, PortId lan_port,
+                            std::span<const uint8_t> payload, int tries) {
+  if (const auto address = dhcp_.unproven(payload, path.guest, lan_port)) {
     const Mac asker = leases_.find(*address)->mac;
     if (probe_.begin({.address = *address,
                       .asker = asker,
                       .path = path,
+                      .lan_port = lan_port,
                       .message = {payload.begin(), payload.end()},
                       .tries = tries})) {
       return;
@@ -132,7 +134,7 @@ void NameService::take_dhcp(const ReturnPath& path, std::span<const uint8_t> pay
     leases_.prove(asker);
   }
   const uint64_t malformed_before = dhcp_.counters().malformed;
-  const auto reply = dhcp_.answer(payload, path.guest);
+  const auto reply = dhcp_.answer(payload, path.guest, lan_port);
   if (dhcp_.counters().malformed != malformed_before) output_.drop(DropReason::kMalformed);
   if (!reply) return;
   send({.guest = reply->mac, .gateway = mac_},
@@ -145,22 +147,22 @@ void NameService::on_probe_end(const AddressProbe::Question& question,
                                const std::optional<Mac>& holder) {
   if (!holder) {
     leases_.prove(question.asker);
-    return take_dhcp(question.path, question.message);
+    return take_dhcp(question.path, question.lan_port, question.message);
   }
   if (leases_.may_have(question.asker, question.address, loop_.clock().monotonic_ns())) {
     dhcp_.note_disbelief(question.asker, question.address, *holder);
     leases_.prove(question.asker);
-    return take_dhcp(question.path, question.message);
+    return take_dhcp(question.path, question.lan_port, question.message);
   }
   dhcp_.note_conflict(question.asker, question.address, *holder);
   if (question.tries + 1 < kTriesMax) {
-    take_dhcp(question.path, question.message, question.tries + 1);
+    take_dhcp(question.path, question.lan_port, question.message, question.tries + 1);
   }
 }
 
-void NameService::hear_address(const IpAddress& address, const Mac& mac) {
+void NameService::hear_address(const IpAddress& address, const Mac& mac, PortId lan_port) {
   if (!leasing_ || mac.is_group()) return;
-  leases_.see(mac, address, loop_.clock().monotonic_ns());
+  leases_.see(mac, address, loop_.clock().monotonic_ns(), lan_port);
   probe_.hear(address, mac);
 }
 

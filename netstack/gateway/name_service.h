@@ -63,11 +63,13 @@ class NameService {
               Output output);
 
   // A guest's UDP packet with a whole UDP header. True: it was for one of these services and needs
-  // nothing more.
-  bool take(const GuestPacket& packet);
+  // nothing more. `lan_port`, here and below: of the switch, by which it came; 0: nobody knows.
+  bool take(const GuestPacket& packet, PortId lan_port);
 
   // A guest says, or shows, that it has an IPv4 address.
-  void hear_address(const IpAddress& address, const Mac& mac);
+  void hear_address(const IpAddress& address, const Mac& mac, PortId lan_port);
+  // Nobody is at that port any more.
+  void leave(PortId lan_port) { leases_.leave(lan_port); }
 
   // A guest's whole TCP packet to the DNS address, on its way to libslirp. False: there is no
   // socket for it, and the packet is as it was.
@@ -91,7 +93,8 @@ class NameService {
   static constexpr int kTriesMax = 16;
 
   bool is_dns(const IpAddress& address) const;
-  void take_dhcp(const ReturnPath& path, std::span<const uint8_t> payload, int tries = 0);
+  void take_dhcp(const ReturnPath& path, PortId lan_port, std::span<const uint8_t> payload,
+                 int tries = 0);
   void on_probe_end(const AddressProbe::Question& question, const std::optional<Mac>& holder);
   void take_dhcpv6(const GuestPacket& packet, std::span<const uint8_t> payload, uint16_t port);
   void take_query(const GuestPacket& packet, const Udp& udp);

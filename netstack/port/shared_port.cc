@@ -80,6 +80,10 @@ std::span<const FrameNote> SharedPort::notes() const noexcept {
   return delivers_ ? origin().notes() : std::span<const FrameNote>();
 }
 
+void SharedPort::forget_sender(PortId gone) noexcept {
+  for (Port* endpoint : endpoints_) endpoint->forget_sender(gone);
+}
+
 size_t SharedPort::transmit(std::span<const Frame> burst) noexcept {
   if (!link_up_) return 0;
   for (Port* endpoint : endpoints_) endpoint->send(burst);

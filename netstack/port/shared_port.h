@@ -47,6 +47,7 @@ class SharedPort final : public Port, public Sink {
 
   void receive(PortId endpoint, std::span<Frame> burst) noexcept override;
   PortId delivering() const noexcept override { return sender(); }
+  void forget_sender(PortId gone) noexcept override;
 
   const Port& origin() const noexcept override;  // the endpoint that is delivering
   std::span<const FrameNote> notes() const noexcept override;

@@ -4,6 +4,7 @@
 //
 //   configuration │ records: operation (low 2 bits), guest (the rest) │
 //   kDhcp: mending (1), size (2), message; kQuery: size (1), message; kWait: time (1)
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -95,7 +96,7 @@ class Life {
     if (message.size() < kDhcpHeadBytes && (mending & kHead) != 0) message.resize(kDhcpHeadBytes);
     if (message.size() >= kDhcpHeadBytes) mend(message, mending, guest);
     const auto asked = parse_dhcp(message);
-    const auto reply = server_.answer(message, guest);
+    const auto reply = server_.answer(message, guest, PortId{guest.octets[5]} % 3);
     if (!reply) return;
     check(asked.has_value(), "only what can be read is answered");
     const auto said = parse_dhcp(reply->message);
@@ -140,6 +141,7 @@ class Life {
 
   void judge_leases() const {
     std::set<IpAddress> given;
+    std::map<PortId, size_t> taken;
     check(leases_.count() <= LeaseTable::kLeasesMax, "leases are bounded");
     leases_.for_each([&](const Lease& lease) {
       check(config_.network.contains(lease.address), "a lease is of the network");
@@ -147,7 +149,12 @@ class Life {
                 lease.address != config_.network.nameserver(),
             "the gateway's addresses are its own");
       check(given.insert(lease.address).second, "an address belongs to one guest");
+      if (lease.taken) ++taken[lease.lan_port];
     });
+    for (PortId port = 0; port < 3; ++port) {  // static leases are not counted, what is aside is
+      check(leases_.taken_count(port) + config_.names.leases.size() >= taken[port],
+            "what a port has taken is counted");
+    }
   }
   uint64_t now_ns() { return clock_.monotonic_ns(); }
 

@@ -213,3 +213,30 @@ TEST_CASE("one that answers for every address, and guests without end, keep no m
   bed.pass(AddressProbe::kWait_ns);
   CHECK(bed.take_given().size() == AddressProbe::kPendingMax);
 }
+
+TEST_CASE(
+    "addresses are shared out by the port that the switch names, also once the LAN was asked") {
+  struct Fabric final : Sink {
+    void receive(PortId, std::span<Frame>) noexcept override {}
+    PortId delivering() const noexcept override { return now; }
+    PortId now = 0;
+  };
+  ConflictBed bed;
+  Fabric fabric;
+  bed.gateway->detach();
+  bed.gateway->attach(fabric, 9);
+  const auto discover = [&](PortId from, int guest) {
+    fabric.now = from;
+    bed.discover(fmt::format("52:54:01:00:00:{:02x}", guest).c_str());
+    fabric.now = 0;
+    bed.pass(AddressProbe::kWait_ns);
+  };
+  for (int guest = 0; guest < 200; ++guest) discover(1, guest);
+  const LeaseTable& leases = bed.gateway->names().leases();
+  CHECK(leases.taken_count(1) == 180);  // of them offers, which are held a while
+  CHECK(bed.gateway->names().dhcp_counters().over_limit == 20);
+  discover(2, 255);
+  CHECK(leases.taken_count(2) == 1);
+  bed.gateway->forget_sender(1);
+  CHECK(leases.taken_count(1) == 0);
+}

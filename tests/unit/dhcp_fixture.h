@@ -55,7 +55,7 @@ struct Server {
 
   std::optional<Reply> ask(const Dhcp& request) {
     const Bytes bytes = make_dhcp(request);
-    auto reply = server.answer(bytes, Mac{request.client_mac});
+    auto reply = server.answer(bytes, Mac{request.client_mac}, port);
     if (!reply) return std::nullopt;
     Reply out{std::move(reply->message), {}, reply->destination, reply->mac};
     const auto parsed = parse_dhcp(out.bytes);
@@ -80,6 +80,7 @@ struct Server {
     return ack->dhcp.your_ip;
   }
 
+  PortId port = 0;  // of the switch, by which messages come; 0: nobody knows
   ManualClock clock;
   MemoryLog log;
   GatewayConfig config;

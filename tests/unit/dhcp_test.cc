@@ -295,7 +295,7 @@ TEST_CASE("what is not a client's message is dropped and counted") {
   const auto malformed = [&] { return server.server.counters().malformed; };
   const auto ignored = [&] { return server.server.counters().ignored; };
   const auto answered = [&](const Dhcp& dhcp) {
-    return server.server.answer(make_dhcp(dhcp), kGuest).has_value();
+    return server.server.answer(make_dhcp(dhcp), kGuest, 1).has_value();
   };
   Dhcp from_server = request;
   from_server.from_server = true;
@@ -351,7 +351,7 @@ TEST_CASE("random bytes and damaged messages: no crash, no lease beyond the pool
         bytes[dice(bytes.size())] ^= static_cast<uint8_t>(random());
       if (dice(4) == 0) bytes.resize(dice(bytes.size()));
     }
-    const auto reply = server.server.answer(bytes, kGuest);
+    const auto reply = server.server.answer(bytes, kGuest, dice(3));
     if (reply) {
       ++replies;
       REQUIRE(parse_dhcp(reply->message));

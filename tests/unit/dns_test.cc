@@ -29,7 +29,7 @@ struct Lan {
   explicit Lan(GatewayConfig with = {})
       : config(std::move(with)), leases(config.network, {}), names(config, leases) {
     const Mac web = packets::mac("52:54:00:00:00:01");
-    leases.bind(web, ip("10.0.2.15"), 100 * kSecond_ns, 0);
+    leases.bind(web, ip("10.0.2.15"), 100 * kSecond_ns, 0, 1);
     leases.name(web, "web", 0);
   }
   std::optional<LocalAnswer> lookup(std::string_view name, uint16_t type = kA,

@@ -238,7 +238,7 @@ TEST_CASE("the address of a guest forward answers ARP, and is leased to nobody")
   CHECK(reply.eth->source == packets::mac(kGatewayMac));
   GatewayConfig config = GuestBed::config({"tcp:10.0.2.15:7-cmd:cat"});
   LeaseTable leases(config.network, config.reserved_leases());
-  CHECK(leases.offer(packets::mac(kGuest), packets::ip("10.0.2.15"), 1) ==
+  CHECK(leases.offer(packets::mac(kGuest), packets::ip("10.0.2.15"), 1, 1) ==
         packets::ip("10.0.2.16"));
 }
 

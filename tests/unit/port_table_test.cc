@@ -83,6 +83,29 @@ TEST_CASE("a port that nobody is at keeps its VLANs and forgets its stations") {
   CHECK(world.lan.ports().find(1)->active());
 }
 
+TEST_CASE("who keeps account by port is told when a port's last endpoint has left") {
+  struct Accountant final : netstack::Port {
+    Accountant() : Port("accountant", netstack::kFrameBytesMax) {}
+    size_t transmit(std::span<const netstack::Frame> burst) noexcept override {
+      return burst.size();
+    }
+    void forget_sender(netstack::PortId gone) noexcept override { left.push_back(gone); }
+    std::vector<netstack::PortId> left;
+  };
+  ConsoleWorld world;
+  auto made = std::make_unique<Accountant>();
+  const Accountant& accountant = *made;
+  world.lan.add(std::move(made));
+  MemoryPort* one = world.plug({.port_number = 5, .owner = 0});
+  MemoryPort* two = world.plug({.port_number = 5, .owner = 0});
+  world.lan.remove(*one, "");
+  world.loop.tick(0);
+  CHECK(accountant.left.empty());
+  world.lan.remove(*two, "");
+  world.loop.tick(0);
+  CHECK(accountant.left == std::vector<netstack::PortId>{5});
+}
+
 TEST_CASE("which port a plug gets") {
   ConsoleWorld world;
   CHECK(number_of(world, {}) == "1");

@@ -66,6 +66,7 @@ constexpr std::array kDhcpCounters{
     CounterRow<DhcpCounters>{"malformed", "", &DhcpCounters::malformed},
     CounterRow<DhcpCounters>{"ignored", "", &DhcpCounters::ignored},
     CounterRow<DhcpCounters>{"exhausted", "", &DhcpCounters::exhausted},
+    CounterRow<DhcpCounters>{"over-limit", "", &DhcpCounters::over_limit},
     CounterRow<DhcpCounters>{"conflict", "", &DhcpCounters::conflicts},
 };
 

@@ -147,6 +147,7 @@ void PortTable::remove_endpoint(Port& endpoint) {
   if (port->active()) return;
   port->current_user.reset();
   switch_.fdb().forget_port(port->number);
+  switch_.for_each_port([&](Port& other) { other.forget_sender(port->number); });
   say({.kind = PortEvent::Kind::kIdle, .number = port->number});
 }
 
