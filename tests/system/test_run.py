@@ -380,4 +380,5 @@ class RunTest(unittest.TestCase):
 if __name__ == "__main__":
     if not os.access(LANYARD, os.X_OK):
         sys.exit(f"cannot test {LANYARD}: it is not there; build it first")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or lanyard heeds the nohup that this was started with
     unittest.main()
