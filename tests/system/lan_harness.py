@@ -39,6 +39,9 @@ from console import read_console  # noqa: E402
 GUEST_LIMIT_S = 120  # one guest, boot to power-off; 5 to 15 s is usual
 STOP_LIMIT_S = 10    # from SIGTERM to the end of a process
 READY_LIMIT_S = 20   # for a socket or a file to appear
+NOBODY_ID = 65534    # user and group
+# The words that make a command nobody's; for root of more than one user.
+NOBODY = ("setpriv", f"--reuid={NOBODY_ID}", f"--regid={NOBODY_ID}", "--clear-groups", "--")
 
 _MARK = "LANYARD_TEST_NAMESPACE"
 _PR_SET_PDEATHSIG = 1
@@ -64,6 +67,19 @@ def use_resolv_conf(text):
     os.chmod(file.name, 0o644)
     subprocess.run(["mount", "--bind", file.name, "/etc/resolv.conf"], check=True)
     os.unlink(file.name)  # the mount keeps it
+
+
+def need_two_users(test):
+    """For a test in which nobody (see NOBODY) meets another user: skips it where this program cannot
+    become nobody. tools/check shows the reason."""
+    if subprocess.run([*NOBODY, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        test.skipTest("needs root of the machine, who alone can become another user; here there is one user")
+
+
+def need_tun(test):
+    """The same for taps, where their device is there and shut; where it is missing, the test fails."""
+    if os.path.exists("/dev/net/tun") and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        test.skipTest("needs root of the machine, to whom alone /dev/net/tun opens here")
 
 
 def die_with_parent():
@@ -210,7 +226,9 @@ def read_lines(*argv):
 
 
 def tcpdump_lines(capture, *filter_words):
-    return read_lines("tcpdump", "-nn", "-r", capture, *filter_words)
+    """As root, tcpdump wants to become another user, which a user namespace's root cannot: so it is
+    not root."""
+    return read_lines("unshare", "-U", "tcpdump", "-nn", "-r", capture, *filter_words)
 
 
 # --- tests ------------------------------------------------------------------------------------------

@@ -215,24 +215,23 @@ class StrangerTest(unittest.TestCase):
 
 
 class UserTest(LanCase):
-    @unittest.skipUnless(os.getuid() == 0, "only root can become nobody")
     def test_as_nobody(self):
+        lan_harness.need_two_users(self)
         os.chmod(os.path.dirname(self.lan.directory), 0o711)
-        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
         mine = tempfile.TemporaryDirectory(prefix="nobody.")
         self.addCleanup(mine.cleanup)
-        os.chown(mine.name, 65534, 65534)
-        lan = subprocess.Popen([*nobody, lan_harness.LANYARD, "switch", f"{mine.name}/lan", "--nat"],
+        os.chown(mine.name, lan_harness.NOBODY_ID, lan_harness.NOBODY_ID)
+        lan = subprocess.Popen([*lan_harness.NOBODY, lan_harness.LANYARD, "switch", f"{mine.name}/lan", "--nat"],
                                stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                preexec_fn=lan_harness.die_with_parent)
         self.addCleanup(lan.wait)
         self.addCleanup(lan.terminate)
         lan_harness.wait_for(lambda: os.path.exists(f"{mine.name}/lan/ctl"), "the LAN")
-        done = run_doctor("--lan", f"{mine.name}/lan", "--wait", "0", prefix=nobody)
+        done = run_doctor("--lan", f"{mine.name}/lan", "--wait", "0", prefix=lan_harness.NOBODY)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        closed = run_doctor("--lan", self.lan.directory, "--wait", "0", prefix=nobody)
+        closed = run_doctor("--lan", self.lan.directory, "--wait", "0", prefix=lan_harness.NOBODY)
         self.assertEqual((closed.returncode, closed.stdout), (69, ""))
-        host = run_doctor("--json", prefix=nobody)
+        host = run_doctor("--json", prefix=lan_harness.NOBODY)
         self.assertIn(host.returncode, (0, 1))
         self.assertEqual(json.loads(host.stdout)["checks"][0]["id"], "ipv4-route")
 

@@ -235,18 +235,16 @@ class Forwards(LanTest):
 
     def test_as_nobody(self):
         """Without any privilege; what another user holds is said to be another's."""
-        if os.getuid() != 0:
-            self.skipTest("already without privilege; the other tests are this one")
+        lan_harness.need_two_users(self)
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-            nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]
             os.chmod(self.folder, 0o777)
-            switch = self.start("busy", [*nobody, LANYARD, "switch", self.folder / "busy", "--nat", "--hostfwd",
+            switch = self.start("busy", [*lan_harness.NOBODY, LANYARD, "switch", self.folder / "busy", "--nat", "--hostfwd",
                                          f"tcp::{port}-:22"])
             self.assertNotEqual(switch.wait(20), 0)
             self.assertIn("a process of user 0 listens there, which cannot be looked into from here", switch.stderr())
         directory, _ = self.start_lan("--nat", "--hostfwd", "tcp::9000-:80", "--hostfwd",
-                                      f"unix:{self.folder}/web-:80", prefix=nobody)
+                                      f"unix:{self.folder}/web-:80", prefix=lan_harness.NOBODY)
         lan = lanyard.Control(directory)
         self.guest(lan, [f"{SERVE} 80"])
         self.wait_ready(lan, "tcp:127.0.0.1:9000-:80")

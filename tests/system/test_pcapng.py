@@ -11,7 +11,7 @@ import threading
 
 import lan_harness
 from guest_frames import ICMP, arp_request, ping, query, syn
-from lan_harness import LANYARD, NetNamespace, read_lines, wait_for
+from lan_harness import LANYARD, NetNamespace, read_lines, tcpdump_lines, wait_for
 from vde_harness import LIMIT_S, Plug, frame, mac
 
 ETHERTYPE_ARP = 0x0806
@@ -41,10 +41,8 @@ def fields(capture, *names, only=""):
 
 
 def tcpdump_count(capture):
-    """Frames, without the bytes that it prints of unknown ones. As root, tcpdump wants to become
-    another user, which a user namespace's root cannot: so it is not root."""
-    lines = read_lines("unshare", "-U", "tcpdump", "-nn", "-r", capture)
-    return sum(not line.startswith("\t") for line in lines)
+    """Frames, without the bytes that it prints of unknown ones."""
+    return sum(not line.startswith("\t") for line in tcpdump_lines(capture))
 
 
 def explanations(process):

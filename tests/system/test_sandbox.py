@@ -70,13 +70,14 @@ class FarSide(LanTest):
         self.far.run(FAR_SIDE)
         self.host.run(NEAR_SIDE)
 
-    def allow_ping(self, groups):
-        self.host.run(f"echo '{groups}' >/proc/sys/net/ipv4/ping_group_range")
+    def allow_ping(self):
+        """A new namespace allows it to no group."""
+        self.host.run("echo '0 0' >/proc/sys/net/ipv4/ping_group_range")
 
     def test_ping_with_groups_open(self):
         """The replies are the far side's own: as many as it got requests, in order, with its TTL
         less the one hop the gateway is."""
-        self.allow_ping("0 0")
+        self.allow_ping()
         guest = self.start_guest("guest", [f"ping -c 3 -i 0.3 {OUTSIDE}",
                                            f"ping -c 1 -W 2 -t 1 {OUTSIDE}"],
                                  prefix=self.host.prefix())
@@ -94,7 +95,7 @@ class FarSide(LanTest):
 
     def test_silence_is_no_reply(self):
         """The far side drops the request: no reply, no forged one."""
-        self.allow_ping("0 0")
+        self.allow_ping()
         self.far.run("echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all")
         ping, = self.start_guest("guest", [f"ping -c 2 -i 0.3 -W 2 {OUTSIDE}"],
                                  prefix=self.host.prefix()).finish().commands
@@ -103,7 +104,6 @@ class FarSide(LanTest):
 
     def test_ping_with_groups_shut(self):
         """Explained, not sent: no raw socket takes the place of the ping socket."""
-        self.allow_ping("1 0")
         guest = self.start_guest("guest", [f"ping -c 2 -i 0.3 -W 2 {OUTSIDE}"],
                                  prefix=self.host.prefix())
         ping, = guest.finish().commands
@@ -121,7 +121,6 @@ class FarSide(LanTest):
         server = self.start("far", [*self.far.prefix(), "python3", "-m", "http.server", "--bind",
                                     OUTSIDE, "--directory", self.folder, "8080"])
         (self.folder / "words").write_text("far words\n")
-        self.allow_ping("1 0")
         guest = self.start_guest("guest", [f"wget -q -O - http://{OUTSIDE}:8080/words",
                                            f"nc -w 5 {OUTSIDE} 8081"],
                                  prefix=self.host.prefix())

@@ -115,6 +115,7 @@ class CommandLine(VdeTest):
             switch = self.switch("-t", "lanyard0")
             self.assertIn("/dev/net/tun", switch.stderr())
             return
+        lan_harness.need_tun(self)
         switch = self.switch("-t", "lanyard0", "-tap", "lanyard1")
         text = "\n".join(switch.ask("port/print"))
         self.assertEqual(switch.stderr(), "")
