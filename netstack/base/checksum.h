@@ -25,7 +25,8 @@ uint16_t internet_checksum(std::span<const uint8_t> bytes);
 
 // Does the work Offload::needs_checksum describes on a whole frame in `bytes`: sums from
 // checksum_start to the end (the field already holds the pseudo-header's sum) and stores the
-// result. False: start or offset lie outside the frame; nothing was changed.
+// result, in UDP's place as UDP has it. False: start or offset lie outside the frame; nothing was
+// changed.
 bool finish_checksum(std::span<uint8_t> bytes, uint16_t checksum_start, uint16_t checksum_offset);
 
 }  // namespace netstack

@@ -105,12 +105,17 @@ TEST_CASE("finish_checksum stores the sum from its start to the end") {
   }
 }
 
-TEST_CASE("finish_checksum sends a computed zero as all ones") {
-  Bytes frame(20, 0);
-  frame[14] = 0xff;  // 0xffff sums to 0xffff, whose complement is 0
-  frame[15] = 0xff;
-  REQUIRE(finish_checksum(frame, 14, 2));
-  CHECK(stored(frame, 16) == 0xffff);
+TEST_CASE("finish_checksum sends a computed zero as all ones in UDP, where zero means none") {
+  struct Case {
+    uint16_t offset, sent;
+  };
+  for (const auto [offset, sent] : {Case{6, 0xffff}, Case{16, 0}, Case{2, 0}}) {
+    Bytes frame(34, 0);
+    frame[14] = 0xff;  // 0xffff sums to 0xffff, whose complement is 0
+    frame[15] = 0xff;
+    REQUIRE(finish_checksum(frame, 14, offset));
+    CHECK(stored(frame, size_t{14} + offset) == sent);
+  }
 }
 
 TEST_CASE("finish_checksum takes a field that ends with the frame and none beyond") {
