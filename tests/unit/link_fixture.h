@@ -34,6 +34,16 @@ inline void ip(const std::string& words) {
   }
 }
 
+// What is sent through an interface that was just set up gets lost, until a thread of the kernel
+// has opened the way.
+inline void await_way(const std::string& interface) {
+  const std::string open = "ip -o link show " + interface + " | grep -q 'state UP'";
+  for (int tries = 0; std::system(open.c_str()) != 0; ++tries) {
+    if (tries == 1000) std::abort();
+    ::usleep(10'000);
+  }
+}
+
 // The far end of an interface, as another program would hold it: raw frames with virtio-net headers
 // in and out.
 class RawLink {

@@ -47,7 +47,7 @@ inline void enter_private_network() {
   }
 }
 
-// Who may open ping sockets in this namespace: "0 0" root's group, "1 0" nobody.
+// Who may open ping sockets in this namespace: "0 0" root's group. In a new one nobody may.
 inline void set_ping_group_range(const std::string& range) {
   write_file("/proc/sys/net/ipv4/ping_group_range", range);
 }
