@@ -1,6 +1,12 @@
 #include "tools/lanyard/options.h"
 
+#include <fmt/format.h>
+
+#include <cerrno>
 #include <memory>
+
+#include "netstack/base/error.h"
+#include "tools/lan/standard_descriptors.h"
 
 namespace tools {
 
@@ -111,6 +117,10 @@ netstack::GatewayConfig LanOptions::gateway() const {
 
 netstack::Capture* LanOptions::open_capture(Lan& lan, netstack::Log& log) const {
   if (capture.empty()) return nullptr;
+  if (captures_to_stdout() && !has_standard_output()) {
+    throw netstack::host_error(EBADF, fmt::format("write capture {}", capture),
+                               "redirect standard output to who reads it", EX_CANTCREAT);
+  }
   auto opened =
       std::make_unique<netstack::Capture>(capture, lan.loop(), log, "lanyard " LANYARD_VERSION,
                                           netstack::Capture::Writer::kWaits, capture_choice);

@@ -1,0 +1,71 @@
+"""`lanyard ctl` on the command line: where its answers go, what it refuses, and what is no LAN."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+import lan_harness
+
+sys.path.insert(0, str(lan_harness.SOURCE_DIR / "tools" / "python"))
+import lanyard  # noqa: E402
+
+LIMIT_S = 120
+
+
+class AnswerCase(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="ctl.")
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def run_lanyard(self, *words, **options):
+        return subprocess.run([lan_harness.LANYARD, *words], text=True, timeout=LIMIT_S, cwd=self.folder,
+                              stderr=subprocess.PIPE, **{"stdout": subprocess.PIPE, **options})
+
+    def expect_line(self, done, status, part):
+        self.assertEqual((done.returncode, done.stdout or ""), (status, ""), done.stderr)
+        self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
+        self.assertIn(part, done.stderr)
+
+    def start_lan(self, **options):
+        self.lan = lanyard.Lan(self.folder + "/lan", program=lan_harness.LANYARD, **options)
+        self.addCleanup(self.lan.stop)
+
+
+class OutputTest(AnswerCase):
+    def setUp(self):
+        super().setUp()
+        self.start_lan()
+        self.lan.start_capture(self.folder + "/lan/one.pcap")  # an event
+
+    def test_a_reader_that_has_enough_is_no_failure(self):
+        for words in (("ctl", "lan", "ports"), ("ctl", "lan", "events", "--from-oldest"), ("--help",),
+                      ("doctor", "--lan", "lan", "--wait", "0"), ("run", "--show", "--", "qemu-system-x86_64")):
+            with self.subTest(words):
+                reading, writing = os.pipe()
+                os.close(reading)
+                done = self.run_lanyard(*words, stdout=writing)
+                os.close(writing)
+                self.assertEqual((done.returncode, done.stderr), (-signal.SIGPIPE, ""))
+
+    def test_what_cannot_be_written_is_a_failure(self):
+        with open("/dev/full", "w", encoding="ascii") as full:
+            done = self.run_lanyard("ctl", "lan", "ports", stdout=full)
+        self.expect_line(done, 74, "cannot write to standard output: No space left on device")
+        for words in (("ctl", "lan", "ports"), ("--help",)):
+            done = self.run_lanyard(*words, stdout=None, preexec_fn=lambda: os.close(1))
+            self.expect_line(done, 74, "cannot write to standard output: Bad file descriptor")
+
+    def test_a_capture_to_closed_standard_output_is_a_failure(self):
+        done = self.run_lanyard("switch", "other", "--capture", "-", stdout=None,
+                                preexec_fn=lambda: os.close(1))
+        self.expect_line(done, 73, "cannot write capture -: Bad file descriptor")
+
+
+if __name__ == "__main__":
+    lan_harness.main()
