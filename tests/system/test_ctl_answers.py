@@ -66,6 +66,10 @@ class OutputTest(AnswerCase):
                                 preexec_fn=lambda: os.close(1))
         self.expect_line(done, 73, "cannot write capture -: Bad file descriptor")
 
+    def test_a_capture_is_not_written_by_this_command(self):
+        self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", "-"), 64, "give a FIFO: mkfifo")
+        self.assertEqual(sorted(os.listdir(self.folder)), ["lan"])
+
 
 if __name__ == "__main__":
     lan_harness.main()

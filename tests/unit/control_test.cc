@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <sstream>
 
@@ -233,6 +234,41 @@ TEST_CASE("a capture takes a filter and a length, and refuses bad ones in one li
   CHECK(world.ask("GET", "/captures").json[0]["left_out"] == 1);
   world.ask("DELETE", "/captures");
   CHECK(std::filesystem::file_size(file) == 24 + 16 + 20);
+}
+
+TEST_CASE("a capture that is refused leaves no file, and takes none that was there") {
+  World world;
+  TemporaryDirectory folder;
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  const rlimit small{10, before.rlim_max};
+  const std::string old = folder.file("old");
+  std::ofstream(old) << "old";
+  for (const std::string& file : {folder.file("new.pcap"), folder.file("new.pcapng"), old}) {
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    const ControlReply refused = world.ask("POST", "/captures", {{"file", file}});
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    CHECK(refused.status == 409);
+    CHECK(std::filesystem::exists(file) == (file == old));
+  }
+  CHECK(world.ask("POST", "/captures", {{"file", folder.file("a") + '\0'}}).status == 400);
+  CHECK(!std::filesystem::exists(folder.file("a")));
+  CHECK(world.ask("GET", "/captures").json == json::array());
+}
+
+TEST_CASE("no filter and no length may be null, as they are told") {
+  World world;
+  TemporaryDirectory folder;
+  const ControlReply reply =
+      world.ask("POST", "/captures",
+                {{"file", folder.file("x.pcap")}, {"filter", nullptr}, {"snaplen", nullptr}});
+  CHECK(reply.status == 201);
+  CHECK(reply.json["filter"] == nullptr);
+  const ControlReply refused =
+      world.ask("POST", "/captures", {{"file", folder.file("y.pcap")}, {"filter", 5}});
+  CHECK(refused.status == 400);
+  CHECK(refused.json["error"].get<std::string>().find("\"filter\" is no string") !=
+        std::string::npos);
 }
 
 TEST_CASE("no more captures at once than there is a limit for") {

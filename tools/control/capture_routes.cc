@@ -1,6 +1,8 @@
 #include "tools/control/capture_routes.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -35,6 +37,9 @@ json describe_captures(const ControlledLan& target) {
 }
 
 void refuse_path(const ControlledLan& target, const std::string& path) {
+  if (path.find('\0') != path.npos) {
+    throw ControlRefusal(400, "cannot POST /captures: \"file\" has a NUL in it; leave that out");
+  }
   if (!path.starts_with('/')) {
     throw ControlRefusal(400, fmt::format("cannot capture to \"{}\": the switch has a working "
                                           "directory of its own; give an absolute path",
@@ -69,14 +74,26 @@ void refuse_filter(const std::string& filter) {
   }
 }
 
+// Null is what GET /captures tells where there is none.
+std::string filter_of(const ControlRequest& request) {
+  const auto filter = request.body.find("filter");
+  if (filter == request.body.end() || filter->is_null()) return {};
+  if (filter->is_string()) return filter->get<std::string>();
+  throw ControlRefusal(400,
+                       "cannot POST /captures: \"filter\" is no string; give an expression of "
+                       "pcap-filter(7), or leave it out for every frame");
+}
+
 netstack::CaptureChoice choice_of(const ControlRequest& request) {
   netstack::CaptureChoice choice;
-  if (request.body.contains("filter")) choice.filter = text_member(request, "filter");
-  if (const auto snaplen = request.body.find("snaplen"); snaplen != request.body.end()) {
+  choice.filter = filter_of(request);
+  if (const auto snaplen = request.body.find("snaplen");
+      snaplen != request.body.end() && !snaplen->is_null()) {
     const uint64_t bytes = snaplen->is_number_unsigned() ? snaplen->get<uint64_t>() : 0;
     if (bytes < netstack::kSnapBytesMin || bytes > netstack::kSnapBytes) {
       throw ControlRefusal(
-          400, fmt::format("cannot POST /captures: \"snaplen\" is no number from {} to {}",
+          400, fmt::format("cannot POST /captures: \"snaplen\" is no number from {} to {}; "
+                           "leave it out for whole frames",
                            netstack::kSnapBytesMin, netstack::kSnapBytes));
     }
     choice.snap_bytes = static_cast<uint32_t>(bytes);
@@ -85,15 +102,39 @@ netstack::CaptureChoice choice_of(const ControlRequest& request) {
   return choice;
 }
 
+// Takes a file away again that a capture made and did not come to write; what was there before
+// stays.
+class NewFile {
+ public:
+  explicit NewFile(std::string path) : path_(std::move(path)) {
+    struct stat what {};
+    is_new_ = ::lstat(path_.c_str(), &what) != 0;
+  }
+  NewFile(const NewFile&) = delete;
+  NewFile& operator=(const NewFile&) = delete;
+  ~NewFile() {
+    struct stat what {};
+    if (!is_new_ || ::lstat(path_.c_str(), &what) != 0) return;
+    if (S_ISREG(what.st_mode) && what.st_size == 0) ::unlink(path_.c_str());
+  }
+  void keep() { is_new_ = false; }
+
+ private:
+  std::string path_;
+  bool is_new_ = false;
+};
+
 ControlReply start_capture(ControlledLan& target, const ControlRequest& request) {
   const std::string path = text_member(request, "file");
   const netstack::CaptureChoice choice = choice_of(request);
   refuse_path(target, path);
+  NewFile file(path);
   auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop(), target.log,
                                                      "lanyard " LANYARD_VERSION,
                                                      netstack::Capture::Writer::kWaits, choice);
   capture->begin_file();
   capture->start_writer();
+  file.keep();
   const RunningCapture& running = list_capture(target, path, *capture);
   target.lan.add_mirror(std::move(capture));
   target.publish({{"event", "capture-started"}, {"id", running.id}, {"file", path}});

@@ -112,6 +112,22 @@ void add_events(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   });
 }
 
+// As the switch finds it, which has a working directory of its own.
+std::string capture_file(const CtlOptions& options) {
+  if (options.word == "-") {
+    throw netstack::Error(EX_USAGE,
+                          fmt::format("cannot capture to -: the switch writes the file, not this "
+                                      "command; give a FIFO: mkfifo f.pcap; tcpdump -nr f.pcap & "
+                                      "lanyard ctl {} capture start f.pcap",
+                                      options.directory));
+  }
+  if (options.word.starts_with('/')) return options.word;
+  char* here = ::getcwd(nullptr, 0);
+  const std::string folder = here != nullptr ? here : "";
+  std::free(here);
+  return folder + '/' + options.word;
+}
+
 void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   CLI::App* command = app.add_subcommand("capture", "Begin, end or list captures");
   command->require_subcommand(1);
@@ -129,12 +145,7 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   start->add_option("--snaplen", *snap_bytes, "So many bytes of each frame (default: all)")
       ->type_name("BYTES");
   start->callback([options, filter, snap_bytes] {
-    char* here = ::getcwd(nullptr, 0);  // the switch has a working directory of its own
-    const std::string folder = here != nullptr ? here : "";
-    std::free(here);
-    const std::string file =
-        options->word.starts_with('/') ? options->word : folder + '/' + options->word;
-    json body = {{"file", file}};
+    json body = {{"file", capture_file(*options)}};
     if (!filter->empty()) body["filter"] = *filter;
     if (*snap_bytes != 0) body["snaplen"] = *snap_bytes;
     ask(*options, "POST", "/captures", body);
