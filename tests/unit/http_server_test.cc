@@ -254,14 +254,15 @@ TEST_CASE("a reader of events who asks for what there is not is told what there 
         {"kind=lease-", "there is no kind \\\"lease-\\\""},
         {"kind=", "there is no kind \\\"\\\""},
         {"from=newest", "there is no from \\\"newest\\\"; known: oldest"},
-        {"kinds=lease", "it takes no ?kinds=; known: from, kind"}}) {
+        {"kinds=lease", "it takes no ?kinds=; known: from, kind"},
+        {"kind=lease&from=oldest&kind=link", "?kind= is given more than once; give it once"}}) {
     const std::string text =
         server.ask(fd, fmt::format("GET /events?{} HTTP/1.1\r\nHost: x\r\n\r\n", query));
     CAPTURE(text);
     CHECK(text.starts_with("HTTP/1.1 400 "));
     CHECK(text.find(part) != std::string::npos);
   }
-  CHECK(server.counters.refused == 5);
+  CHECK(server.counters.refused == 6);
 }
 
 TEST_CASE("a reader of events that left in silence takes nobody's place") {

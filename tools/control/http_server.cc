@@ -115,15 +115,11 @@ MHD_Result put(MHD_Connection* connection, ControlReply reply, bool hangs_up) {
   return result;
 }
 
-MHD_Result take_query(void* texts, MHD_ValueKind /*kind*/, const char* name, const char* value) {
-  static_cast<NamedTexts*>(texts)->insert_or_assign(name, value != nullptr ? value : "");
+MHD_Result take_query(void* request, MHD_ValueKind /*kind*/, const char* name, const char* value) {
+  auto& taken = *static_cast<ControlRequest*>(request);
+  const bool is_new = taken.query.try_emplace(name, value != nullptr ? value : "").second;
+  if (!is_new) taken.repeated.emplace(name);
   return MHD_YES;
-}
-
-NamedTexts query_of(MHD_Connection* connection) {
-  NamedTexts query;
-  MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_query, &query);
-  return query;
 }
 
 ControlRefusal too_long(const char* method, const char* path) {
@@ -231,7 +227,8 @@ struct HttpServer::Calls {
       *part_size = 0;
       return MHD_YES;
     }
-    ControlRequest request{.method = method, .path = path, .query = query_of(connection)};
+    ControlRequest request{.method = method, .path = path};
+    MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, take_query, &request);
     if (request.method == "HEAD") request.method = "GET";  // the library leaves the body out
     if (request.method == "GET" && request.path == "/events") {
       if (auto refusal = refuse_reader(server, request)) {

@@ -73,6 +73,9 @@ void check_query(const ControlRequest& request, const json& operation) {
     refuse(request, fmt::format("it takes no ?{}=; known: {}", name,
                                 known.empty() ? "none" : listed(known)));
   }
+  if (request.repeated.empty()) return;
+  refuse(request,
+         fmt::format("?{}= is given more than once; give it once", listed(request.repeated)));
 }
 
 // --- the body ---

@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,7 @@ struct ControlRequest {
   nlohmann::json body = nlohmann::json::object();  // {} when none was sent
   NamedTexts parameters = {};                      // of the route: {"number": "3"}
   NamedTexts query = {};                           // ?kind=lease: {"kind": "lease"}
+  std::set<std::string> repeated = {};             // of the query: what is given more than once
 };
 
 // What goes back: `pieces` if set, else `text` if set, else `json`.
