@@ -71,5 +71,22 @@ class OutputTest(AnswerCase):
         self.assertEqual(sorted(os.listdir(self.folder)), ["lan"])
 
 
+class EmptyWordTest(AnswerCase):
+    def test_an_empty_word_is_not_taken_for_none(self):
+        for option in ("--capture", "--egress-report", "--learn", "--lan", "--control"):
+            with self.subTest(option):
+                self.expect_line(self.run_lanyard("run", option, "", "--", "/bin/true"), 64,
+                                 f"{option}: an empty word is given; give a name")
+        for words in (("switch", ""), ("switch", "lan", "--vhost-user", ""), ("switch", "lan", "--capture", ""),
+                      ("plug", "--packet", "", "lan"), ("plug", "--tap", "", "lan"), ("plug", "--tap", "t", ""),
+                      ("doctor", "--lan", ""), ("ctl", ""), ("ctl", "lan", "capture", "start", ""),
+                      ("ctl", "lan", "capture", "stop", ""), ("ctl", "lan", "ports", ""),
+                      ("ctl", "lan", "events", "--kind", ""), ("ctl", "lan", "flows", "--guest", ""),
+                      ("ctl", "lan", "flows", "--limit", "")):
+            with self.subTest(words):
+                self.expect_line(self.run_lanyard(*words), 64, "an empty word is given")
+        self.assertEqual(os.listdir(self.folder), [])
+
+
 if __name__ == "__main__":
     lan_harness.main()

@@ -14,6 +14,7 @@
 #include "tools/lanyard/ctl_policy.h"
 #include "tools/lanyard/ctl_request.h"
 #include "tools/lanyard/ctl_tables.h"
+#include "tools/lanyard/given_word.h"
 
 namespace tools {
 
@@ -82,9 +83,11 @@ class EventLines {
 void add_flows(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   CLI::App* command = app.add_subcommand("flows", "Who talks to whom, and how it ended");
   command->add_option("--guest", options->word, "Of this guest alone: its MAC or IP address")
-      ->type_name("ADDRESS");
+      ->type_name("ADDRESS")
+      ->check(refuse_empty);
   command->add_option("--limit", options->number, "The last so many (default 256)")
-      ->type_name("COUNT");
+      ->type_name("COUNT")
+      ->check(refuse_empty);
   command->add_flag("--json", options->as_json, "The answer as it came, for machines");
   command->callback([options] {
     show(*options, "/flows" + query_text({{"guest", options->word}, {"limit", options->number}}),
@@ -100,7 +103,8 @@ void add_events(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
       ->add_option(
           "--kind", options->word,
           "Only these, with commas between: lease-given is that one, lease is every lease-…")
-      ->type_name("KINDS");
+      ->type_name("KINDS")
+      ->check(refuse_empty);
   command->callback([options] {
     const std::string path = "/events" + query_text({{"from", options->from_oldest ? "oldest" : ""},
                                                      {"kind", options->word}});
@@ -137,6 +141,7 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
                    "Emptied; *.pcapng has the ports' names and why something was unreachable, "
                    "other names are pcap")
       ->required()
+      ->check(refuse_empty)
       ->type_name("");
   auto filter = std::make_shared<std::string>();
   auto snap_bytes = std::make_shared<uint32_t>(0);
@@ -151,7 +156,9 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
     ask(*options, "POST", "/captures", body);
   });
   CLI::App* stop = command->add_subcommand("stop", "Write what is left and close the file");
-  stop->add_option("ID", options->word, "Which one (default: all)")->type_name("");
+  stop->add_option("ID", options->word, "Which one (default: all)")
+      ->check(refuse_empty)
+      ->type_name("");
   stop->callback([options] {
     ask(*options, "DELETE", options->word.empty() ? "/captures" : "/captures/" + options->word);
   });
@@ -174,7 +181,10 @@ void add_ctl_command(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand(
       "ctl", "Look at a running LAN and change it; an overview if no more is given");
   command->formatter(std::make_shared<UsageWithDirectory>());
-  command->add_option("DIR", options->directory, "The LAN's directory")->required()->type_name("");
+  command->add_option("DIR", options->directory, "The LAN's directory")
+      ->required()
+      ->check(refuse_empty)
+      ->type_name("");
   command->add_flag("--json", options->as_json, "The overview for machines");
   command->callback([options, command] {
     if (command->get_subcommands().empty()) show_overview(*options);

@@ -6,6 +6,8 @@
 #include <cctype>
 #include <cstdlib>
 
+#include "tools/lanyard/given_word.h"
+
 namespace tools {
 
 using nlohmann::json;
@@ -37,7 +39,9 @@ CLI::App* add_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options,
 CLI::App* add_numbered_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options,
                                const char* name, const char* path, const char* help, Show table) {
   CLI::App* command = add_listing(app, options, name, path, help, table);
-  command->add_option("NUMBER", options->number, "This one alone")->type_name("");
+  command->add_option("NUMBER", options->number, "This one alone")
+      ->check(refuse_empty)
+      ->type_name("");
   return command;
 }
 

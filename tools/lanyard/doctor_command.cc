@@ -21,6 +21,7 @@
 #include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/cause_list.h"
 #include "tools/lanyard/control_client.h"
+#include "tools/lanyard/given_word.h"
 
 namespace tools {
 namespace {
@@ -156,7 +157,7 @@ void add_doctor_command(CLI::App& app, int& status) {
       doctor->add_flag("--probe", options->probe, "Ask each nameserver one question")->excludes(to);
   CLI::Option* lan =
       doctor->add_option("--lan", options->lan, "Look at the running LAN in this directory");
-  lan->type_name("DIR")->excludes(to)->excludes(probe);
+  lan->type_name("DIR")->check(refuse_empty)->excludes(to)->excludes(probe);
   doctor->add_option("--wait", options->wait_s, "Between the two looks at the LAN (default 1)")
       ->type_name("SECONDS")
       ->check([](const std::string& text) {

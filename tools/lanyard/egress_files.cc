@@ -13,6 +13,7 @@
 #include "netstack/base/error.h"
 #include "netstack/base/fd.h"
 #include "tools/control/egress_report.h"
+#include "tools/lanyard/given_word.h"
 
 namespace tools {
 
@@ -81,11 +82,13 @@ void EgressFiles::add_to(CLI::App& app) {
                  "At the end, write all that guests reached for to this file: "
                  "*.json is JSON, "
                  "other names are a table")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(refuse_empty);
   app.add_option("--learn", learned,
                  "At the end, write the rules that would have sufficed, for "
                  "--allow @FILE")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(refuse_empty);
 }
 
 std::vector<std::string> EgressFiles::directories() const {

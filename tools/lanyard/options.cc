@@ -7,6 +7,7 @@
 
 #include "netstack/base/error.h"
 #include "tools/lan/standard_descriptors.h"
+#include "tools/lanyard/given_word.h"
 
 namespace tools {
 
@@ -31,10 +32,7 @@ void LanOptions::add_to(CLI::App& app) {
       "--capture", capture,
       "Write every frame to this file, whole, as it enters the switch: *.pcapng has the "
       "ports' names and why something was unreachable, other names are pcap; - is stdout");
-  file->type_name("FILE")->check([](const std::string& path) {
-    return path.empty() ? std::string("the capture's name is empty; give a file, or - for stdout")
-                        : std::string();
-  });
+  file->type_name("FILE")->check(refuse_empty);
   app.add_option("--capture-filter", capture_choice.filter,
                  "Only frames that this takes, as tcpdump has it: 'tcp port 80 and host 10.0.2.15'")
       ->type_name("EXPRESSION")

@@ -12,6 +12,7 @@
 #include "netstack/port/tap_port.h"
 #include "netstack/port/vde_client.h"
 #include "tools/lan/plug_session.h"
+#include "tools/lanyard/given_word.h"
 #include "tools/lanyard/lock.h"
 
 namespace tools {
@@ -64,11 +65,14 @@ void add_plug_command(CLI::App& app, int& status) {
       "bridge or container. With `arp off` this machine does not answer on it in its own name.\n"
       "--tap needs /dev/net/tun, and CAP_NET_ADMIN or an interface made for you.");
   command->add_option("--packet", options->packet, "Join this interface, as it is")
-      ->type_name("INTERFACE");
+      ->type_name("INTERFACE")
+      ->check(refuse_empty);
   command->add_option("--tap", options->tap, "Join this tap interface, made if there is none")
-      ->type_name("INTERFACE");
+      ->type_name("INTERFACE")
+      ->check(refuse_empty);
   command->add_option("DIR", options->directory, "The LAN's directory; DIR[5] is port 5 of it")
       ->required()
+      ->check(refuse_empty)
       ->type_name("");
   options->lock.add_to(*command);
   command->callback([options, &status] { status = run_plug(*options); });

@@ -19,6 +19,7 @@
 #include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
 #include "tools/lan/standard_descriptors.h"
+#include "tools/lanyard/given_word.h"
 #include "tools/lanyard/guest_plug.h"
 #include "tools/lanyard/lan_watch.h"
 #include "tools/lanyard/lock.h"
@@ -188,7 +189,8 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
       "The QEMU command follows after --, as in: lanyard run -- qemu-system-x86_64 -m 512 "
       "disk.qcow2");
   command->add_option("--lan", options->guest.join, "Join this LAN of `lanyard switch` instead")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(refuse_empty);
   command
       ->add_option("--mac", options->guest.mac,
                    "The card's MAC address (default: 52:54:00 and random)")
@@ -205,7 +207,8 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
           "--control", options->control,
           "Steer the guest's own LAN in this directory, as `lanyard ctl DIR` does; made, and "
           "removed at the end")
-      ->type_name("DIR");
+      ->type_name("DIR")
+      ->check(refuse_empty);
   command->add_flag("--show", options->guest.show,
                     "Print the command as it would be started, and start nothing");
   options->lan.add_to(*command);

@@ -13,6 +13,7 @@
 #include "netstack/loop/signal_watch.h"
 #include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
+#include "tools/lanyard/given_word.h"
 #include "tools/lanyard/lock.h"
 #include "tools/lanyard/options.h"
 
@@ -72,12 +73,14 @@ void add_switch_command(CLI::App& app, int& status) {
   command
       ->add_option("DIR", options->directory, "The LAN's directory; made, and removed at the end")
       ->required()
+      ->check(refuse_empty)
       ->type_name("");
   command->add_flag("--nat", options->nat, "Attach the gateway: DHCP, DNS and the host's network");
   command
       ->add_option("--vhost-user", options->vhost_user,
                    "Another socket for vhost-user front ends, besides DIR/vhost-user")
-      ->type_name("PATH");
+      ->type_name("PATH")
+      ->check(refuse_empty);
   options->lan.add_to(*command);
   options->lock.add_to(*command);
   options->lock.add_capture_directories_to(*command);
