@@ -69,6 +69,50 @@ class OutputTest(AnswerCase):
     def test_a_capture_is_not_written_by_this_command(self):
         self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", "-"), 64, "give a FIFO: mkfifo")
         self.assertEqual(sorted(os.listdir(self.folder)), ["lan"])
+    def test_a_name_that_is_not_utf8(self):
+        self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", b"\xff.pcap"), 65,
+                         "cannot POST /captures: a word of it is not UTF-8")
+
+
+class StrangerTest(AnswerCase):
+    """What answers at DIR/control is not what it should be: one status for ctl and the doctor."""
+
+    def serve(self, answer):
+        listener = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listener.close)
+        listener.bind(f"{self.folder}/control")
+        listener.listen()
+
+        def run():
+            while True:
+                try:
+                    client, _ = listener.accept()
+                    with client:
+                        client.recv(4096)
+                        client.sendall(answer)
+                except OSError:
+                    if listener.fileno() < 0:
+                        return
+
+        threading.Thread(target=run, daemon=True).start()
+
+        def end():
+            listener.shutdown(socket.SHUT_RDWR)
+            os.unlink(f"{self.folder}/control")
+            listener.close()
+        return end
+
+    def test_what_is_no_lan(self):
+        http = b"HTTP/1.0 200 OK\r\n\r\n"
+        for answer, status in ((b"hello", 76), (b"hello\r\n\r\n", 76), (b"\0" * 200_000, 76),
+                               (b"HTTP/2.0 200 OK\r\n\r\n[]", 76), (http + b"not json", 76), (http + b"7", 76),
+                               (http + b"[7]", 76), (b"HTTP/1.0 200", 69), (b"", 69)):
+            end = self.serve(answer)
+            for words in (("ctl", "."), ("ctl", ".", "ports"), ("ctl", ".", "guests"), ("ctl", ".", "flows"),
+                          ("doctor", "--lan", ".", "--wait", "0")):
+                with self.subTest(answer=answer[:40], words=words):
+                    self.expect_line(self.run_lanyard(*words), status, "cannot ")
+            end()
 
 
 class EmptyWordTest(AnswerCase):

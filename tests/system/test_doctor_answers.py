@@ -182,7 +182,8 @@ class StrangerTest(unittest.TestCase):
                                                else json.dumps(body).encode())
 
     def test_what_is_no_lan(self):
-        for answer, status in ((b"hello\r\n\r\n", 76), (self.http(b"not json"), 76),
+        for answer, status in ((b"hello\r\n\r\n", 76), (b"hello", 76), (b"\0" * 200_000, 76),
+                               (b"HTTP/2.0 200 OK\r\n\r\n", 76), (self.http(b"not json"), 76),
                                (self.http([1]), 76), (b"HTTP/1.0 404 x\r\n\r\n{}", 76),
                                (b"HTTP/1.0 200", 69), (b"", 69)):
             with self.subTest(answer):

@@ -105,17 +105,24 @@ void refuse_vde_switch(const std::string& directory) {
                                     directory));
 }
 
+[[noreturn]] void refuse_stranger(const std::string& path) {
+  throw netstack::Error(EX_PROTOCOL, fmt::format("cannot ask {}: what answers there is no "
+                                                 "control socket; give a LAN's directory",
+                                                 path));
+}
+
+// Whether it begins as an answer does, as far as it has come.
+bool may_be_answer(std::string_view head) {
+  constexpr std::string_view kBegin = "HTTP/1.";
+  return head.substr(0, kBegin.size()) == kBegin.substr(0, head.size());
+}
+
 int status_of(std::string_view head, const std::string& path) {
   int status = 0;
-  const size_t space = head.find(' ');
-  if (head.starts_with("HTTP/1.") && space != std::string_view::npos) {
+  if (const size_t space = head.find(' '); space != std::string_view::npos) {
     std::from_chars(head.data() + space + 1, head.data() + head.size(), status);
   }
-  if (status < 100) {
-    throw netstack::Error(EX_PROTOCOL, fmt::format("cannot ask {}: what answers there is no "
-                                                   "control socket; give a LAN's directory",
-                                                   path));
-  }
+  if (status < 100) refuse_stranger(path);
   return status;
 }
 
@@ -137,9 +144,9 @@ ControlAnswer ask_control(const std::string& directory, const std::string& metho
   size_t end = std::string::npos;
   while ((end = head.find(kHeadEnd)) == std::string::npos) {
     const std::string_view part = receive_some(fd.get(), buffer, deadline, socket_path);
-    if (part.empty()) throw broken(socket_path, "it ended in the middle of its answer");
+    if (part.empty()) throw broken(socket_path, "it hung up before it had answered");
     head += part;
-    if (head.size() > kHeadMax_size) status_of({}, socket_path);
+    if (!may_be_answer(head) || head.size() > kHeadMax_size) refuse_stranger(socket_path);
   }
   ControlAnswer answer{status_of(head, socket_path), {}};
   if (on_body && answer.status < 300) deadline.at.reset();

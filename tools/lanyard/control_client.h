@@ -20,8 +20,8 @@ struct ControlAnswer {
 // `directory` is the LAN's. `timeout_ms`: for the whole answer, which has at most
 // kAnswerInTime_size bytes. `on_body` gets each part of a body as it comes, for as long as it
 // takes, if given; the timeout is for the answer's head, and its body is empty then. Throws Error:
-// EX_UNAVAILABLE (no LAN there, or it ended), EX_PROTOCOL (not HTTP), EX_TEMPFAIL (no answer in
-// time).
+// EX_UNAVAILABLE (no LAN there, or it hung up on us), EX_PROTOCOL (what came is not HTTP),
+// EX_TEMPFAIL (no answer in time).
 ControlAnswer ask_control(const std::string& directory, const std::string& method,
                           const std::string& path, const std::string& body = {},
                           const std::function<void(std::string_view)>& on_body = {},

@@ -70,10 +70,26 @@ netstack::Error refusal_of(const ControlAnswer& answer, const std::string& metho
                                               method, path, answer.status)};
 }
 
+namespace {
+
+// JSON is UTF-8, and what is not would come to name another thing.
+std::string text_of(const json& body, const std::string& method, const std::string& path) {
+  if (body.is_null()) return {};
+  try {
+    return body.dump();
+  } catch (const json::type_error&) {
+    throw netstack::Error(EX_DATAERR, fmt::format("cannot {} {}: a word of it is not UTF-8; name "
+                                                  "it otherwise",
+                                                  method, path));
+  }
+}
+
+}  // namespace
+
 std::string ask(const CtlOptions& options, const std::string& method, const std::string& path,
                 const json& body) {
   const ControlAnswer answer =
-      ask_control(options.directory, method, path, body.is_null() ? std::string() : body.dump());
+      ask_control(options.directory, method, path, text_of(body, method, path));
   if (answer.status < 300) return answer.body;
   throw refusal_of(answer, method, path);
 }

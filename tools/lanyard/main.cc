@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -95,6 +96,10 @@ int main(int argc, char** argv) {
     return run({argv + 1, argv + argc});
   } catch (const netstack::Error& error) {
     return fail(error.exit_code(), error.what());
+  } catch (const nlohmann::json::exception&) {  // of `ctl` alone: the doctor bears any answer
+    return fail(EX_PROTOCOL,
+                "cannot read the control socket's answer: it is not what a LAN tells; give the "
+                "directory of a LAN of this version's `lanyard switch`");
   } catch (const std::exception& error) {
     return fail(EX_SOFTWARE, error.what());
   }
