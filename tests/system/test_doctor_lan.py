@@ -35,7 +35,7 @@ class LeaseTest(LanCase):
         one = self.guest(1)
         one.send(dhcp(one.mac, 3, bytes([50, 4]) + socket.inet_aton("192.168.9.9")))
         finding = self.expect("no-lease", address=one.mac_text)
-        self.assertIn("asked for a lease 1 times", finding["fact"])
+        self.assertIn("asked for a lease 1 time,", finding["fact"])
 
     def test_a_guest_with_an_address_of_elsewhere(self):
         one = self.guest(1)
@@ -216,11 +216,11 @@ class DuplicateTest(LanCase):
         one.send(dhcp(one.mac, 4, bytes([50, 4]) + socket.inet_aton(address) + bytes([54, 4])
                       + socket.inet_aton(GATEWAY)))
         finding = self.expect("duplicate-ip", address=one.mac_text)
-        self.assertIn(f"declined a lease of {address} (1 times", finding["fact"])
+        self.assertIn(f"declined a lease of {address} (1 time,", finding["fact"])
         self.assertIn(two.mac_text, finding["fact"])
         ctl = subprocess.run([lan_harness.LANYARD, "ctl", self.lan.directory, "guests"], text=True,
                              capture_output=True, check=True, timeout=20).stdout
-        self.assertIn(f"1 leases declined, the last {address}", ctl)
+        self.assertIn(f"1 lease declined, the last {address}", ctl)
 
     def test_one_ip_address_of_two_guests(self):
         one, two = self.guest(1), self.guest(2)

@@ -215,7 +215,7 @@ class SteeringTest(lan_harness.LanTest):
         tagged = b"\xff" * 6 + vde_harness.mac(7) + b"\x81\x00\x00\x05\x08\x06" + bytes(46)
         guest.send(tagged)
         lan_harness.wait_for(lambda: self.lan.guests()["guests"], "the guest in the gateway's book")
-        self.assertRegex(ctl("guests"), r"(?m)^52:54:.* ago +1 frames in VLAN 5")
+        self.assertRegex(ctl("guests"), r"(?m)^52:54:.* ago +1 frame in VLAN 5")
         self.assertEqual(ctl("loops"), "Frames do not come back. 0 loops since the switch started.\n")
         self.assertRegex(ctl("ports", "2"), r"(?m)^PORT.*\n2 +up ")
         self.assertEqual(json.loads(ctl("ports", "2", "--json"))["number"], 2)

@@ -1,6 +1,7 @@
 // No guest is hindered by a capture that misses frames, but who reads it is misled.
 #include <fmt/format.h>
 
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -13,14 +14,16 @@ Findings check_captures(const LanSight& lan) {
     if (capture.trouble.empty()) continue;
     findings.push_back(
         warning(id, title,
-                fmt::format("capture {} to {} misses {} frames: {}", capture.id, capture.file,
-                            capture.lost_count, capture.trouble),
+                fmt::format("capture {} to {} misses {}: {}", capture.id, capture.file,
+                            counted(capture.lost_count, "frame"), capture.trouble),
                 "make room where it is written, or capture less: with a filter, or a snaplen"));
   }
   if (!findings.empty()) return findings;
   return {{id, title,
            lan.captures.empty() ? "none runs"
-                                : fmt::format("{} run and miss nothing", lan.captures.size())}};
+           : lan.captures.size() == 1
+               ? "1 runs and misses nothing"
+               : fmt::format("{} run and miss nothing", lan.captures.size())}};
 }
 
 }  // namespace tools

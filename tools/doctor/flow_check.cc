@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -119,9 +120,9 @@ Findings check_flows(const LanSight& lan) {
     findings.push_back(describe(lan, mac, record));
   }
   if (!findings.empty()) return findings;
-  return {
-      {kId, kTitle,
-       fmt::format("of {} guests with flows of late, none fails in all it tries", records.size())}};
+  return {{kId, kTitle,
+           fmt::format("of {} with flows of late, none fails in all it tries",
+                       counted(records.size(), "guest"))}};
 }
 
 }  // namespace tools

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -14,9 +15,10 @@ Findings check_guest_routes(const LanSight& lan) {
     if (sign.count == 0 || sign.ago_s > kRecent_s) continue;
     findings.push_back(problem(
         id, title,
-        fmt::format("{} looks for {} on the LAN itself ({} ARP requests, the last {:.0f} s ago): "
+        fmt::format("{} looks for {} on the LAN itself ({}, the last {:.0f} s ago): "
                     "it has no route by the gateway",
-                    lan.guest_name(guest.mac), sign.address, sign.count, sign.ago_s),
+                    lan.guest_name(guest.mac), sign.address, counted(sign.count, "ARP request"),
+                    sign.ago_s),
         fmt::format("in the guest: ip route replace default via {}", lan.gateway->address)));
     findings.back().cause = netstack::cause_row(netstack::Cause::kNoGuestRoute).id;
     findings.back().address = guest.mac;

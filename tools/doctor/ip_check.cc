@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -19,13 +20,13 @@ Finding describe_decline(const LanSight& lan, const GuestSight& guest) {
   const auto claim = std::ranges::find_if(lan.claims, [&](const ClaimSight& each) {
     return each.address == address && each.mac != guest.mac;
   });
-  Finding finding = problem(
-      "ips", "IP addresses",
-      fmt::format("{} declined a lease of {} ({} times, the last {:.0f} s ago), because another "
-                  "machine has that address{}",
-                  lan.guest_name(guest.mac), address, guest.declined.count, guest.declined.ago_s,
-                  claim == lan.claims.end() ? "" : ": " + claim->mac),
-      "leave the other machine's address to DHCP, or give it one that no lease has");
+  Finding finding =
+      problem("ips", "IP addresses",
+              fmt::format("{} declined a lease of {} ({}, the last {:.0f} s ago), because another "
+                          "machine has that address{}",
+                          lan.guest_name(guest.mac), address, counted(guest.declined.count, "time"),
+                          guest.declined.ago_s, claim == lan.claims.end() ? "" : ": " + claim->mac),
+              "leave the other machine's address to DHCP, or give it one that no lease has");
   finding.cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
   finding.address = guest.mac;
   return finding;
@@ -49,6 +50,12 @@ Finding describe_handover(const ClaimSight& claim) {
   return finding;
 }
 
+// "3 are known, each claimed by one guest".
+std::string describe_count(size_t count) {
+  if (count == 1) return "1 is known, claimed by one guest";
+  return fmt::format("{} are known, each claimed by one guest", count);
+}
+
 // Of addresses without a finding. It agrees with CHANGED HANDS of `lanyard ctl DIR guests`.
 std::string describe_order(const LanSight& lan) {
   const auto changed = [](const ClaimSight& claim) { return claim.change_count > 0; };
@@ -56,13 +63,11 @@ std::string describe_order(const LanSight& lan) {
     return changed(claim) ? -claim.changed_s : -1e300;
   });
   if (last == lan.claims.end() || !changed(*last)) {
-    return fmt::format("{} are known, each claimed by one guest", lan.claims.size());
+    return describe_count(lan.claims.size());
   }
-  return fmt::format(
-      "{} are known, each claimed by one guest at a time; {} changed hands, the last "
-      "{} from {} to {} {:.0f} s ago",
-      lan.claims.size(), std::ranges::count_if(lan.claims, changed), last->address, last->rival,
-      last->mac, last->changed_s);
+  return fmt::format("{} at a time; {} changed hands, the last {} from {} to {} {:.0f} s ago",
+                     describe_count(lan.claims.size()), std::ranges::count_if(lan.claims, changed),
+                     last->address, last->rival, last->mac, last->changed_s);
 }
 
 }  // namespace
@@ -81,10 +86,10 @@ Findings check_ips(const LanSight& lan) {
     }
     findings.push_back(problem(
         id, title,
-        fmt::format("{} is claimed by {} and by {}{} ({} times it changed hands, the last {:.0f} s "
+        fmt::format("{} is claimed by {} and by {}{} ({} it changed hands, the last {:.0f} s "
                     "ago)",
                     claim.address, claim.mac, claim.rival, is_gateways ? ", the gateway" : "",
-                    claim.change_count, claim.changed_s),
+                    counted(claim.change_count, "time"), claim.changed_s),
         is_gateways ? "give the guest another address: this is the gateway's"
                     : "give each guest an address of its own: leave it to DHCP, or see who has it "
                       "by hand"));

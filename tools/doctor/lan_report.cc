@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "tools/doctor/counted.h"
+
 namespace tools {
 
 using nlohmann::ordered_json;
@@ -90,7 +92,7 @@ void draw_port(Page& page, const LanSight& lan, const Findings& findings, const 
   page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
                         port.plugs.empty() ? ""
                         : macs.empty()     ? "nobody was heard"
-                                           : fmt::format("{} stations", macs.size())));
+                                           : counted(macs.size(), "station")));
   for (size_t at = 0; at < std::min(macs.size(), kStationsShown_count); ++at) {
     page.line(fmt::format("{}    {} {}", page.stem(last),
                           page.mark(mark_of(lan, findings, port.number, macs[at])),
@@ -103,11 +105,13 @@ void draw_port(Page& page, const LanSight& lan, const Findings& findings, const 
 }
 
 std::string tally(const Findings& findings) {
-  const auto problems = std::ranges::count(findings, Mark::kProblem, &Finding::mark);
-  const auto warnings = std::ranges::count(findings, Mark::kWarning, &Finding::mark);
+  const auto count = [&](Mark mark) {
+    return static_cast<uint64_t>(std::ranges::count(findings, mark, &Finding::mark));
+  };
+  const uint64_t problems = count(Mark::kProblem);
+  const uint64_t warnings = count(Mark::kWarning);
   if (problems == 0 && warnings == 0) return "Nothing is wrong that can be seen.";
-  return fmt::format("{} problem{}, {} warning{}.", problems, problems == 1 ? "" : "s", warnings,
-                     warnings == 1 ? "" : "s");
+  return fmt::format("{}, {}.", counted(problems, "problem"), counted(warnings, "warning"));
 }
 
 // --- JSON ---------------------------------------------------------------------------------------
@@ -142,8 +146,9 @@ std::string lan_text(const LanSight& lan, const Findings& findings, const PageSt
   const std::string gateway =
       lan.gateway ? fmt::format("gateway {} of {}", lan.gateway->address, lan.gateway->network)
                   : "no gateway";
-  page.line(page.plain(fmt::format("LAN {}: {} ports, {} guests, {}", lan.directory,
-                                   lan.ports.size(), lan.places().size(), gateway)));
+  page.line(
+      page.plain(fmt::format("LAN {}: {}, {}, {}", lan.directory, counted(lan.ports.size(), "port"),
+                             counted(lan.places().size(), "guest"), gateway)));
   for (const PortSight& port : lan.ports) {
     draw_port(page, lan, findings, port, &port == &lan.ports.back());
   }

@@ -9,16 +9,18 @@ Findings check_loops(const LanSight& lan) {
   const char* title = "loops";
   if (!lan.loop) return {{id, title, "not looked for: this switch does not tell of loops"}};
   if (lan.loop->engaged) {
-    return {problem(id, title,
-                    fmt::format("frames come back through ports {}: copies are dropped",
-                                fmt::join(lan.loop->ports, ", ")),
-                    "take one of the cables between them away")};
+    return {problem(
+        id, title,
+        fmt::format("frames come back through port{} {}: copies are dropped",
+                    lan.loop->ports.size() == 1 ? "" : "s", fmt::join(lan.loop->ports, ", ")),
+        "take one of the cables between them away")};
   }
   if (lan.loop->episode_count > 0) {
-    return {warning(
-        id, title,
-        fmt::format("none now; {} were found since the switch started", lan.loop->episode_count),
-        "see what the switch said of them on its standard error")};
+    return {
+        warning(id, title,
+                fmt::format("none now; {} {} found since the switch started",
+                            lan.loop->episode_count, lan.loop->episode_count == 1 ? "was" : "were"),
+                "see what the switch said of them on its standard error")};
   }
   return {{id, title, "none"}};
 }

@@ -2,6 +2,7 @@
 // a loop, in which every frame comes back at another port.
 #include <fmt/format.h>
 
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -19,10 +20,10 @@ Findings check_macs(const LanSight& lan) {
     if (loop || station.move_count < kMovesMin_count || station.moved_s > kRecent_s) continue;
     findings.push_back(problem(
         id, title,
-        fmt::format("{} speaks from port {} and from port {} by turns ({} moves, the last {:.0f} s "
+        fmt::format("{} speaks from port {} and from port {} by turns ({}, the last {:.0f} s "
                     "ago)",
-                    station.mac, station.moved_from, station.port, station.move_count,
-                    station.moved_s),
+                    station.mac, station.moved_from, station.port,
+                    counted(station.move_count, "move"), station.moved_s),
         "give each guest a MAC address of its own (-device …,mac=)"));
     findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateMac).id;
     findings.back().address = station.mac;
@@ -31,7 +32,9 @@ Findings check_macs(const LanSight& lan) {
   if (!findings.empty()) return findings;
   return {{id, title,
            loop ? "not looked for: there is a loop, in which every address moves"
-                : fmt::format("{} stations stay where they are", lan.stations.size())}};
+           : lan.stations.size() == 1
+               ? "1 station stays where it is"
+               : fmt::format("{} stations stay where they are", lan.stations.size())}};
 }
 
 }  // namespace tools

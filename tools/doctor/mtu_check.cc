@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "netstack/base/counters.h"
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -14,8 +15,8 @@ Findings check_mtu(const LanSight& lan) {
     const auto at = port.drops.find(reason);
     if (at == port.drops.end()) continue;
     findings.push_back(warning(id, title,
-                               fmt::format("{} frames were longer than {} takes, and were dropped",
-                                           at->second, port.name()),
+                               fmt::format("{} longer than {} takes had to be dropped",
+                                           counted(at->second, "frame"), port.name()),
                                "give all guests of the LAN one MTU that each port carries: 9000 "
                                "goes everywhere"));
     findings.back().port = port.number;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -50,9 +51,9 @@ Findings check_vlans(const LanSight& lan) {
     const auto place = places.find(guest.mac);
     const bool heard = place != places.end() && is_heard_by_gateway(lan, place->second.vids);
     findings.push_back(describe(lan, guest.mac,
-                                fmt::format("calls the gateway in VLAN {} ({} frames, the last "
+                                fmt::format("calls the gateway in VLAN {} ({}, the last "
                                             "{:.0f} s ago)",
-                                            sign.number, sign.count, sign.ago_s),
+                                            sign.number, counted(sign.count, "frame"), sign.ago_s),
                                 !heard));
   }
   for (const auto& [mac, place] : places) {

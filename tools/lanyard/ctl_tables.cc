@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "tools/control/text_table.h"
+#include "tools/doctor/counted.h"
 
 namespace tools {
 
@@ -71,11 +72,6 @@ std::string drops_cell(const json& drops) {
   return text.empty() ? "-" : text;
 }
 
-// "1 loop", "2 loops".
-std::string counted(const std::string& count, const char* noun) {
-  return fmt::format("{} {}{}", count, noun, count == "1" ? "" : "s");
-}
-
 // What pulls frames out of reach first: the cable, then plugs at which nobody is.
 TextCell link_cell(const json& port) {
   if (port.at("link") == "down") return {"down", true};
@@ -107,23 +103,26 @@ std::string sentence(std::string text) {
 std::string signs_cell(const json& guest) {
   struct SignRow {
     const char* member;
+    const char* noun;  // of what is counted; "": told by the words
     const char* words;
     const char* detail;  // a member of it; "": none
   };
   constexpr std::array kSigns{
-      SignRow{"dhcp", "DHCP messages", ""},
-      SignRow{"declined", "leases declined, the last", "address"},
-      SignRow{"off_subnet", "ARP requests beyond the network, the last for", "address"},
-      SignRow{"tagged", "frames in VLAN", "vid"},
-      SignRow{"tagged_for_gateway", "of them for the gateway, in VLAN", "vid"},
-      SignRow{"foreign", "packets from foreign addresses, the last", "address"},
-      SignRow{"oversized", "frames too long, the longest in bytes", "bytes"},
+      SignRow{"dhcp", "DHCP message", "", ""},
+      SignRow{"declined", "lease", " declined, the last", "address"},
+      SignRow{"off_subnet", "ARP request", " beyond the network, the last for", "address"},
+      SignRow{"tagged", "frame", " in VLAN", "vid"},
+      SignRow{"tagged_for_gateway", "", " of them for the gateway, in VLAN", "vid"},
+      SignRow{"foreign", "packet", " from foreign addresses, the last", "address"},
+      SignRow{"oversized", "frame", " too long, the longest in bytes", "bytes"},
   };
   std::string text;
   for (const SignRow& row : kSigns) {
     const auto sign = guest.find(row.member);
     if (sign == guest.end() || !sign->is_object()) continue;
-    text += fmt::format("{}{} {}", text.empty() ? "" : "; ", cell(*sign, "count"), row.words);
+    const std::string count = cell(*sign, "count");
+    text += fmt::format("{}{}{}", text.empty() ? "" : "; ",
+                        *row.noun == '\0' ? count : counted(count, row.noun), row.words);
     if (*row.detail != '\0') text += ' ' + cell(*sign, row.detail);
   }
   return text.empty() ? "-" : text;
@@ -333,7 +332,7 @@ std::string CtlTables::overview(const Overview& lan) const {
   }
   std::string text = fmt::format(
       "{}  {}, {}, {} heard{}\n", bold(lan.directory, colours_), cell(lan.about, "program"),
-      counted(std::to_string(lan.ports.size()), "port"),
+      counted(lan.ports.size(), "port"),
       lan.stations.size() == 1 ? "1 address" : fmt::format("{} addresses", lan.stations.size()),
       lan.leases.is_null() ? ", no gateway (--nat adds one)" : "");
   if (lan.about.contains("sandbox")) text += sandbox(lan.about["sandbox"]);

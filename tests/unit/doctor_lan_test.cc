@@ -1,0 +1,90 @@
+// The doctor's checks of a running LAN, and its picture, from what a control socket would tell.
+// With a real one: tests/system/test_doctor_lan.py.
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "tools/doctor/lan_checks.h"
+#include "tools/doctor/lan_report.h"
+
+using namespace tools;
+
+namespace {
+
+constexpr const char* kOne = "52:54:00:00:00:01";
+constexpr const char* kTwo = "52:54:00:00:00:02";
+constexpr const char* kGateway = "52:55:0a:00:02:02";
+
+PortSight port_of(unsigned number, const char* plug) {
+  PortSight port;
+  port.number = number;
+  port.plugs.push_back({plug, "", true, 0});
+  return port;
+}
+
+// A gateway at port 1 and `guest_count` guests at the ports behind it, with a lease each.
+LanSight lan_of(unsigned guest_count) {
+  LanSight lan;
+  lan.directory = "/lan";
+  lan.gateway = GatewaySight{1, "10.0.2.2", "10.0.2.0/24", 1500};
+  lan.ports.push_back(port_of(1, "gateway"));
+  lan.stations.push_back({kGateway, 0, 1, 1, 0, 0, 0});
+  lan.leases.emplace();
+  lan.guests.emplace();
+  lan.forwards.emplace();
+  lan.reasons.emplace();
+  lan.flows.emplace();
+  lan.loop.emplace();
+  const std::string macs[] = {kOne, kTwo};
+  for (unsigned at = 0; at < guest_count; ++at) {
+    const std::string address = "10.0.2." + std::to_string(15 + at);
+    lan.ports.push_back(port_of(2 + at, "vde 1"));
+    lan.ports.back().ingress_count = 1;
+    lan.stations.push_back({macs[at], 0, 2 + at, 1, 0, 0, 0});
+    lan.leases->push_back({macs[at], address, "", "bound"});
+    lan.claims.push_back({address, macs[at], 1, true, 0, 0, "", 0});
+  }
+  return lan;
+}
+
+std::string text_of(const LanSight& lan) {
+  return lan_text(lan, check_lan({lan, lan}), {.colour = false, .utf8 = true});
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("one is one, and two are two") {
+  LanSight lan = lan_of(1);
+  lan.captures.push_back({1, "/x.pcap", 0, ""});
+  lan.loop->episode_count = 1;
+  GuestSight guest;
+  guest.mac = kOne;
+  guest.off_subnet = {1, 3, "192.0.2.1", 0};
+  guest.declined = {1, 4, "10.0.2.99", 0};
+  guest.tagged_for_gateway = {1, 5, "", 7};
+  lan.guests->push_back(guest);
+  lan.reasons->push_back({"10.0.2.15", "udp", "192.0.2.1", 53, "no-route", "f", "c", "", 1, 2});
+  lan.ports[1].drops = {{"too-long", 1}};
+  const std::string one = text_of(lan);
+  CAPTURE(one);
+  for (const char* part :
+       {"2 ports, 1 guest,", "1 guest has a lease", "(1 ARP request,", "(1 time,", "(1 frame,",
+        "udp, 1 time,", "1 frame longer than", "1 was found", "1 runs and misses nothing",
+        "2 stations stay where they are"}) {
+    CHECK_MESSAGE(has(one, part), part);
+  }
+  const std::string two = text_of(lan_of(2));
+  CAPTURE(two);
+  for (const char* part : {"3 ports, 2 guests,", "2 guests have a lease", "2 are known, each"}) {
+    CHECK_MESSAGE(has(two, part), part);
+  }
+  LanSight idle = lan_of(1);
+  idle.stations.pop_back();
+  CHECK(has(text_of(idle), "2 ports, 0 guests,"));
+  CHECK(has(text_of(idle), "1 station stays where it is"));
+  CHECK(has(text_of(idle), "1 is known, claimed by one guest"));
+}
