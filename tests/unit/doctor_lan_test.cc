@@ -88,3 +88,50 @@ TEST_CASE("one is one, and two are two") {
   CHECK(has(text_of(idle), "1 station stays where it is"));
   CHECK(has(text_of(idle), "1 is known, claimed by one guest"));
 }
+
+TEST_CASE("where two are at odds, both bear the mark") {
+  const auto both_bear = [](const LanSight& lan, const char* mark) {
+    const std::string text = text_of(lan);
+    CAPTURE(text);
+    CHECK(has(text, "✓ port 1"));
+    CHECK(has(text, std::string(mark) + " port 2"));
+    CHECK(has(text, std::string(mark) + " port 3"));
+  };
+  SUBCASE("one MAC address") {
+    LanSight lan = lan_of(2);
+    lan.stations[2] = {kOne, 0, 3, 1, 2, 2, 1};  // it was at port 2
+    lan.stations[1] = {kTwo, 0, 2, 1, 0, 0, 0};
+    both_bear(lan, "✗");
+  }
+  SUBCASE("one IP address") {
+    LanSight lan = lan_of(2);
+    lan.claims.push_back({"10.0.2.30", kTwo, 1, true, 2, 1, kOne, 2});
+    both_bear(lan, "✗");
+    const auto json = nlohmann::json::parse(lan_json(lan, check_lan({lan, lan})));
+    for (const auto& check : json["checks"]) {
+      CHECK(check.contains("other_address") == (check["id"] == "ips"));
+    }
+    CHECK(json["ports"][1]["stations"][0]["mark"] == "problem");
+    CHECK(json["ports"][2]["stations"][0]["mark"] == "problem");
+  }
+  SUBCASE("an address that went over, while the first is still there") {
+    LanSight lan = lan_of(2);
+    lan.claims.push_back({"10.0.2.30", kTwo, 2, true, 1, 2, kOne, 9});
+    for (const char* mac : {kOne, kTwo}) {
+      GuestSight guest;
+      guest.mac = mac;
+      guest.heard_s = 1;
+      lan.guests->push_back(guest);
+    }
+    both_bear(lan, "!");
+  }
+  SUBCASE("a lease that was declined") {
+    LanSight lan = lan_of(2);
+    GuestSight guest;
+    guest.mac = kOne;
+    guest.declined = {2, 1, "10.0.2.30", 0};
+    lan.guests->push_back(guest);
+    lan.claims.push_back({"10.0.2.30", kTwo, 1, true, 0, 0, "", 0});
+    both_bear(lan, "✗");
+  }
+}

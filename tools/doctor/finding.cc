@@ -83,6 +83,8 @@ ordered_json as_json(const Finding& finding) {
   out["id"] = finding.id;
   if (!finding.address.empty()) out["address"] = finding.address;
   if (finding.port) out["port"] = *finding.port;
+  if (!finding.other_address.empty()) out["other_address"] = finding.other_address;
+  if (finding.other_port) out["other_port"] = *finding.other_port;
   out["mark"] = mark_name(finding.mark());
   out["ok"] = finding.ok;
   out["needed"] = finding.needed;

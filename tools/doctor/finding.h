@@ -26,7 +26,9 @@ struct Finding {
   int errno_value = 0;       // 0: none
   std::string address = {};  // of whom it speaks: a nameserver's, or a guest's MAC
   std::optional<unsigned> port = {};  // of the LAN, likewise
-  std::string guest_told = {};        // what a guest is told about it; empty: nothing
+  std::string other_address = {};     // of the second, where two are at odds
+  std::optional<unsigned> other_port = {};
+  std::string guest_told = {};  // what a guest is told about it; empty: nothing
 
   Mark mark() const;
 };

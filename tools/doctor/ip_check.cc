@@ -29,6 +29,7 @@ Finding describe_decline(const LanSight& lan, const GuestSight& guest) {
               "leave the other machine's address to DHCP, or give it one that no lease has");
   finding.cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
   finding.address = guest.mac;
+  if (claim != lan.claims.end()) finding.other_address = claim->mac;
   return finding;
 }
 
@@ -47,6 +48,7 @@ Finding describe_handover(const ClaimSight& claim) {
               "see which of the two should have it, if they do not take turns");
   finding.cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
   finding.address = claim.mac;
+  finding.other_address = claim.rival;
   return finding;
 }
 
@@ -95,6 +97,7 @@ Findings check_ips(const LanSight& lan) {
                       "by hand"));
     findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
     findings.back().address = claim.mac;
+    findings.back().other_address = claim.rival;
   }
   for (const GuestSight& guest : *lan.guests) {
     if (guest.declined.count == 0 || guest.declined.ago_s > kRecent_s) continue;

@@ -15,21 +15,31 @@ namespace {
 constexpr size_t kPortColumns = 25;
 constexpr size_t kStationsShown_count = 8;  // of a port, in text: behind a bridge there may be many
 
-bool concerns(const Finding& finding, const LanSight& lan, unsigned port,
-              const std::string& mac = {}) {
-  if (!mac.empty() && finding.address == mac) return true;
-  if (finding.port) return *finding.port == port && (mac.empty() || finding.address.empty());
-  if (finding.address.empty() || !mac.empty()) return false;
+bool is_at(const LanSight& lan, const std::string& mac, unsigned port) {
+  if (mac.empty()) return false;
   const auto places = lan.places();
-  const auto place = places.find(finding.address);
+  const auto place = places.find(mac);
   return place != places.end() && place->second.port == port;
+}
+
+bool concerns_port(const Finding& finding, const LanSight& lan, unsigned port) {
+  if (finding.port) return finding.port == port || finding.other_port == port;
+  return is_at(lan, finding.address, port) || is_at(lan, finding.other_address, port);
+}
+
+// What is told of a port as a whole concerns each station there.
+bool concerns_station(const Finding& finding, unsigned port, const std::string& mac) {
+  if (finding.address.empty()) return finding.port == port;
+  return finding.address == mac || finding.other_address == mac;
 }
 
 Mark mark_of(const LanSight& lan, const Findings& findings, unsigned port,
              const std::string& mac = {}) {
   Mark mark = Mark::kOk;
   for (const Finding& finding : findings) {
-    if (concerns(finding, lan, port, mac)) mark = std::max(mark, finding.mark());
+    if (mac.empty() ? concerns_port(finding, lan, port) : concerns_station(finding, port, mac)) {
+      mark = std::max(mark, finding.mark());
+    }
   }
   return mark;
 }

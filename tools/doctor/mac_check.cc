@@ -28,6 +28,7 @@ Findings check_macs(const LanSight& lan) {
     findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateMac).id;
     findings.back().address = station.mac;
     findings.back().port = station.port;
+    findings.back().other_port = station.moved_from;
   }
   if (!findings.empty()) return findings;
   return {{id, title,
