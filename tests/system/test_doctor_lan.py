@@ -239,6 +239,21 @@ class DuplicateTest(LanCase):
         self.assertIn(f"10.0.2.30 is claimed by {one.mac_text} and by {two.mac_text}",
                       finding["fact"])
 
+    def test_a_guest_that_claims_many_addresses(self):
+        one, two = self.guest(1), self.guest(2)
+        for number in range(30, 36):
+            one.send(arp(one.mac, f"10.0.2.{number}", GATEWAY))
+        self.settle(2, 6)
+        check, = self.checks("ips")
+        self.assertEqual((check["mark"], check["address"]), ("warning", one.mac_text))
+        self.assertRegex(check["fact"], r"on port 2 claims 6 addresses without a lease: 10\.0\.2\.30, .* and 3 more")
+        for guest, port, frames in ((two, 3, 1), (one, 2, 7)):
+            guest.send(arp(guest.mac, "10.0.2.35", GATEWAY))
+            self.settle(port, frames)
+        finding = self.expect("duplicate-ip", address=one.mac_text)
+        self.assertIn(f"1 of them is another's, such as 10.0.2.35 of {two.mac_text}", finding["fact"])
+        self.assertEqual(len(self.found("duplicate-ip")), 1)
+
     def test_one_ipv6_address_of_two_guests(self):
         one, two = self.guest(1), self.guest(2)
         for guest, port in ((one, 2), (two, 3), (one, 2)):

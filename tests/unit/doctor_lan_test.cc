@@ -135,3 +135,36 @@ TEST_CASE("where two are at odds, both bear the mark") {
     both_bear(lan, "✗");
   }
 }
+
+TEST_CASE("a guest that claims many addresses is named once, with where it is and how many") {
+  LanSight lan = lan_of(2);
+  const auto claim = [&](unsigned last, double heard_s = 1) {
+    lan.claims.push_back({"10.0.2." + std::to_string(last), kOne, heard_s, true, 0, 0, "", 0});
+  };
+  for (unsigned last = 30; last < 34; ++last) claim(last);
+  claim(40, 301);
+  lan.claims.push_back({"fec0::7", kOne, 1, false, 0, 0, "", 0});
+  CHECK(check_ips(lan).front().ok);  // four beside its lease, as the gateway's DHCP bears
+  claim(34);
+  Findings found = check_ips(lan);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].mark() == Mark::kWarning);
+  CHECK(found[0].fact ==
+        "52:54:00:00:00:01 (10.0.2.15) on port 2 claims 5 addresses without a lease: 10.0.2.30, "
+        "10.0.2.31, 10.0.2.32 and 2 more");
+  CHECK(found[0].address == kOne);
+  CHECK(has(found[0].cure, "proxy_arp"));
+
+  SUBCASE("one of them is leased to another") {
+    lan.leases->at(1).address = "10.0.2.33";
+  }
+  SUBCASE("one of them is another's by turns") {
+    lan.claims[5] = {"10.0.2.33", kTwo, 1, true, 3, 1, kOne, 2};
+  }
+  found = check_ips(lan);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].mark() == Mark::kProblem);
+  CHECK(has(found[0].fact, "; 1 of them is another's, such as 10.0.2.33 of 52:54:00:00:00:02"));
+  CHECK(found[0].cause == "duplicate-ip");
+  CHECK(found[0].other_address == kTwo);
+}

@@ -1,10 +1,17 @@
 // An address that changes hands once is a guest that took over from another, which may have ended:
 // a warning if that one is still heard, else only told. That two use it shows when it changes back,
 // when it is the gateway's, or when a guest that was leased it declines.
+//
+// One guest that claims more addresses than the gateway's DHCP leaves to one is told of once, and
+// not for each: a router may do so on purpose (proxy ARP), so it is a problem only where one of the
+// addresses is somebody else's.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
+#include "netstack/gateway/lease_table.h"
 #include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
@@ -52,6 +59,92 @@ Finding describe_handover(const ClaimSight& claim) {
   return finding;
 }
 
+// One guest that claims many of the network's addresses.
+struct Collector {
+  std::vector<const ClaimSight*> claims;
+  size_t disputed_count = 0;             // of them, those that another has, too
+  const ClaimSight* disputed = nullptr;  // one of those
+  std::string other;                     // who has that
+};
+using Collectors = std::map<std::string, Collector>;
+
+bool is_leased_to(const LanSight& lan, const std::string& address, const std::string& mac) {
+  return lan.leases && std::ranges::any_of(*lan.leases, [&](const LeaseSight& lease) {
+           return lease.state == "bound" && lease.address == address && lease.mac == mac;
+         });
+}
+
+// Who has it besides, or had it and has it again: another guest by its lease, or by its claim.
+std::string owner_besides(const LanSight& lan, const ClaimSight& claim, const std::string& mac) {
+  if (lan.leases) {
+    for (const LeaseSight& lease : *lan.leases) {
+      const bool live = lease.state == "bound" && lease.address == claim.address;
+      if (live && lease.mac != mac) return lease.mac;
+    }
+  }
+  if (claim.mac != mac) return claim.mac;
+  return claim.change_count >= kChangesMin_count ? claim.rival : std::string();
+}
+
+// By MAC. A guest's own lease does not count, nor does what it has not claimed of late.
+Collectors collectors_of(const LanSight& lan) {
+  Collectors all;
+  for (const ClaimSight& claim : lan.claims) {
+    if (!claim.within || claim.address == lan.gateway->address) continue;
+    const bool contested = claim.change_count > 0 && claim.rival_s <= kRecent_s;
+    for (const std::string& mac : {claim.mac, contested ? claim.rival : std::string()}) {
+      if (mac.empty() || is_leased_to(lan, claim.address, mac)) continue;
+      if (mac == claim.mac && claim.heard_s > kRecent_s) continue;
+      Collector& collector = all[mac];
+      collector.claims.push_back(&claim);
+      std::string other = owner_besides(lan, claim, mac);
+      if (other.empty()) continue;
+      ++collector.disputed_count;
+      collector.disputed = &claim;
+      collector.other = std::move(other);
+    }
+  }
+  std::erase_if(all, [](const auto& each) {
+    return each.second.claims.size() <= size_t{netstack::LeaseTable::kSeenPerGuestMax};
+  });
+  return all;
+}
+
+// "10.0.2.16, 10.0.2.17, 10.0.2.18 and 7 more"
+std::string some_addresses(const std::vector<const ClaimSight*>& claims) {
+  constexpr size_t kShown_count = 3;
+  std::string text;
+  for (size_t at = 0; at < std::min(claims.size(), kShown_count); ++at) {
+    text += (at == 0 ? "" : ", ") + claims[at]->address;
+  }
+  return text + fmt::format(" and {} more", claims.size() - kShown_count);
+}
+
+Finding describe_collector(const LanSight& lan, const std::string& mac,
+                           const Collector& collector) {
+  const std::string fact =
+      fmt::format("{} claims {} addresses without a lease: {}", lan.guest_name(mac),
+                  collector.claims.size(), some_addresses(collector.claims));
+  const std::string cure =
+      "give that guest one address; if it is to be a router, switch its proxy ARP off (sysctl "
+      "net.ipv4.conf.all.proxy_arp=0)";
+  if (collector.disputed == nullptr) {
+    Finding finding = warning("ips", "IP addresses", fact, cure);
+    finding.address = mac;
+    return finding;
+  }
+  Finding finding =
+      problem("ips", "IP addresses",
+              fmt::format("{}; {} of them {} another's, such as {} of {}", fact,
+                          collector.disputed_count, collector.disputed_count == 1 ? "is" : "are",
+                          collector.disputed->address, lan.guest_name(collector.other)),
+              cure);
+  finding.cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
+  finding.address = mac;
+  finding.other_address = collector.other;
+  return finding;
+}
+
 // "3 are known, each claimed by one guest".
 std::string describe_count(size_t count) {
   if (count == 1) return "1 is known, claimed by one guest";
@@ -79,8 +172,14 @@ Findings check_ips(const LanSight& lan) {
   const char* title = "IP addresses";
   if (!lan.guests) return {{id, title, "not looked for: this LAN has no gateway"}};
   Findings findings;
+  const Collectors collectors = collectors_of(lan);
+  for (const auto& [mac, collector] : collectors) {
+    findings.push_back(describe_collector(lan, mac, collector));
+  }
   for (const ClaimSight& claim : lan.claims) {
     const bool is_gateways = claim.address == lan.gateway->address;
+    const bool said = collectors.contains(claim.mac) || collectors.contains(claim.rival);
+    if (said && claim.within && !is_gateways) continue;
     if (claim.change_count == 0 || claim.changed_s > kRecent_s) continue;
     if (!is_gateways && claim.change_count < kChangesMin_count) {
       if (is_rival_there(lan, claim)) findings.push_back(describe_handover(claim));
