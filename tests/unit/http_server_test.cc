@@ -145,6 +145,10 @@ TEST_CASE("bodies: JSON objects, of a bounded size") {
   CHECK(post("[1]").find("no JSON object") != std::string::npos);
   CHECK(post("{").find("no JSON object") != std::string::npos);
   CHECK(post("{\"a\": \"\xff\"}").find("no JSON object") != std::string::npos);
+  CHECK(post(R"({"a": {"b": 1}, "b": {"b": 2}})").find("200 OK") != std::string::npos);
+  for (const char* twice : {R"({"a": 1, "a": 2})", R"({"b": [{"a": 1, "c": {}, "a": 1}]})"}) {
+    CHECK(post(twice).find(R"(has \"a\" more than once)") != std::string::npos);
+  }
   // Deep nesting is no deep recursion.
   CHECK(post(std::string(60'000, '[')).find("no JSON object") != std::string::npos);
   CHECK(post("{}").find("200 OK") != std::string::npos);

@@ -31,6 +31,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -158,6 +159,27 @@ void answer_at_once(int fd, const ControlReply& reply) {
   ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+// The body as JSON, discarded when it is none; throws where a member is given twice, of which the
+// library takes one.
+nlohmann::json json_of(const ControlRequest& request, const std::string& body) {
+  using Event = nlohmann::json::parse_event_t;
+  std::vector<std::set<std::string>> open;  // the members so far of each object within
+  std::optional<std::string> twice;
+  const auto watch = [&](int /*depth*/, Event event, const nlohmann::json& value) {
+    if (event == Event::object_start) open.emplace_back();
+    if (event == Event::object_end) open.pop_back();
+    if (event != Event::key) return true;
+    const auto name = value.get<std::string>();
+    if (!open.back().insert(name).second) twice = name;
+    return true;
+  };
+  nlohmann::json parsed = nlohmann::json::parse(body, watch, false);
+  if (!twice || parsed.is_discarded()) return parsed;
+  throw ControlRefusal(400, fmt::format("cannot {} {}: the body has \"{}\" more than once; give "
+                                        "it once",
+                                        request.method, request.path, *twice));
+}
+
 std::vector<std::string> words_of(std::string_view list) {
   std::vector<std::string> words;
   while (!list.empty()) {
@@ -267,7 +289,11 @@ struct HttpServer::Calls {
 
   static ControlReply answer(HttpServer& server, ControlRequest request, const Exchange& exchange) {
     if (!exchange.body.empty()) {
-      request.body = nlohmann::json::parse(exchange.body, nullptr, false);
+      try {
+        request.body = json_of(request, exchange.body);
+      } catch (const ControlRefusal& refusal) {
+        return refusal.reply();
+      }
       if (!request.body.is_object()) {
         return ControlRefusal(400, fmt::format("cannot {} {}: the body is no JSON object; send one",
                                                request.method, request.path))
