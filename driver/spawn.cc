@@ -31,12 +31,12 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return result;
 }
 
-// The signals we block for signalfd, and the SIGPIPE we may ignore, are not the guest's affair.
+// The signals we block for signalfd, and those we ignore, are not the guest's affair.
 // What was ignored before us stays ignored: nohup keeps its promise.
 void restore_signals() {
   sigset_t none;
   ::sigemptyset(&none);
-  ::signal(SIGPIPE, SIG_DFL);
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 

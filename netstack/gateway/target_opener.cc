@@ -105,7 +105,7 @@ void stand_apart(int channel) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::signal(SIGCHLD, SIG_IGN);  // no zombies
-  ::signal(SIGPIPE, SIG_DFL);
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
   ::signal(SIGTERM, SIG_IGN);  // it ends with its channel, after its commands
   ::setpgid(0, 0);             // the terminal's signals are for the gateway
   ::prctl(PR_SET_NAME, "lanyard-opener");

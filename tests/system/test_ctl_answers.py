@@ -1,6 +1,7 @@
 """`lanyard ctl` on the command line: where its answers go, what it refuses, and what is no LAN."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -69,6 +70,14 @@ class OutputTest(AnswerCase):
     def test_a_capture_is_not_written_by_this_command(self):
         self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", "-"), 64, "give a FIFO: mkfifo")
         self.assertEqual(sorted(os.listdir(self.folder)), ["lan"])
+    def test_a_limit_of_file_sizes_is_an_error_and_no_signal(self):
+        self.lan.stop_capture(1)
+        resource.prlimit(self.lan.process.pid, resource.RLIMIT_FSIZE, (10, 10))
+        self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", "lan/two.pcap"), 65,
+                         "two.pcap: File too large")
+        self.assertFalse(os.path.exists(self.folder + "/lan/two.pcap"))
+        self.assertEqual(self.lan.captures(), [])
+
     def test_a_name_that_is_not_utf8(self):
         self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", b"\xff.pcap"), 65,
                          "cannot POST /captures: a word of it is not UTF-8")

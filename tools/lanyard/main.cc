@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   tools::open_standard_descriptors();
   raise_descriptor_limit();
   std::signal(SIGPIPE, SIG_IGN);  // a peer that left is an error code, not a signal
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may not grow (ulimit -f)
   try {
     return run({argv + 1, argv + argc});
   } catch (const netstack::Error& error) {
