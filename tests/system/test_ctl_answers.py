@@ -11,6 +11,7 @@ import threading
 import unittest
 
 import lan_harness
+import vde_harness
 
 sys.path.insert(0, str(lan_harness.SOURCE_DIR / "tools" / "python"))
 import lanyard  # noqa: E402
@@ -139,6 +140,28 @@ class EmptyWordTest(AnswerCase):
             with self.subTest(words):
                 self.expect_line(self.run_lanyard(*words), 64, "an empty word is given")
         self.assertEqual(os.listdir(self.folder), [])
+
+
+class OutputTest(lan_harness.LanTest):
+    """Standard output that takes nothing: one line, and no success."""
+
+    def test_no_program_loses_its_answer_in_silence(self):
+        directory, _ = self.start_lan()
+        self.addCleanup(vde_harness.Plug(directory).close)
+        programs = lan_harness.BUILD_DIR / "bin"
+        commands = [[lan_harness.LANYARD, *words] for words in (
+            ["--help"], ["--version"], ["ctl", "--help"], ["doctor", "--causes"], ["run", "--show", "--", "true"],
+            *(["ctl", directory, *words] for words in (
+                [], ["--json"], ["ports"], ["metrics"], ["get", "/"], ["events", "--from-oldest"],
+                ["events", "--from-oldest", "--json"])))]
+        commands += [[programs / "vde_switch", "-v"], [programs / "vde_switch", "-h"], [programs / "slirpvde", "-h"],
+                     [programs / "vde_plug2tap", "-h"]]
+        for command in commands:
+            with self.subTest(command), open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("No space left on device", done.stderr)
+                self.assertEqual(done.stderr.count("\n"), 1, done.stderr)
 
 
 if __name__ == "__main__":
