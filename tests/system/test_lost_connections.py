@@ -1,11 +1,11 @@
 """Connections that were open, and that the host's kernel gives up: the guest gets a RST where libslirp
 would end them with a FIN, as if all had been said, and the log, the events, the account and the capture say why."""
 
+import causes_bed
 import lan_harness
-import test_causes
+from causes_bed import BEYOND, OUTSIDE, lanyard
 from hand_guest import ACK, PSH, RST, HandGuest, tcp_of
 from lan_harness import NetNamespace, wait_for
-from test_causes import BEYOND, OUTSIDE, lanyard
 
 FIN = 1
 SERVER = """
@@ -34,7 +34,7 @@ ip route add default via 9.9.9.1
 """
 
 
-class LostConnection(test_causes.CauseTest):
+class LostConnection(causes_bed.CauseTest):
     def connect(self, server=None, place=OUTSIDE):
         """A connection of the guest's to `place` in the namespace `server`, "far" unless given, and both ends'
         next sequence numbers."""
