@@ -23,6 +23,8 @@ class SignalWatch {
   // Throws Error.
   SignalWatch(Loop& loop, std::span<const int> signals, std::function<void(int)> on_signal);
   ~SignalWatch();
+  // Readable when a signal waits for the loop.
+  int fd() const { return fd_.get(); }
   SignalWatch(const SignalWatch&) = delete;
   SignalWatch& operator=(const SignalWatch&) = delete;
 

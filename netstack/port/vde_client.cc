@@ -16,6 +16,7 @@
 #include "netstack/port/vde_client.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -83,15 +84,29 @@ uint32_t take_port_number(std::string_view& text) {
 
 // --- the handshake ------------------------------------------------------------------------------
 
+// Until there is something to read from `fd` (-1: for the time alone). False: the time is over.
+bool wait_to_read(const VdePlugWish& wish, int fd, uint64_t wait_ms) {
+  std::array<pollfd, 2> fds{{{fd, POLLIN, 0}, {wish.give_up_fd, POLLIN, 0}}};
+  const int ready = ::poll(fds.data(), fds.size(), static_cast<int>(wait_ms));
+  if (fds[1].revents != 0) throw cannot_plug(wish, "it has not answered yet, and we are to end");
+  return ready != 0;
+}
+
+// A switch with a full backlog is asked again: there is nothing to wait on.
 Fd connect_ctl(const VdePlugWish& wish) {
-  Fd ctl(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  constexpr uint64_t kAgain_ms = 20;
+  Fd ctl(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!ctl) throw host_error(errno, "make a UNIX socket", "raise `ulimit -n`");
-  limit_waiting(ctl.get(), wish.answer_ms_max);
   const sockaddr_un address = unix_address(wish.where.ctl);
-  if (::connect(ctl.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    throw cannot_plug(wish, fmt::format("{}; {}", errno_text(errno), connect_remedy(errno)));
+  for (uint64_t waited_ms = 0;; waited_ms += kAgain_ms) {
+    if (::connect(ctl.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      return ctl;
+    }
+    if (errno != EAGAIN || waited_ms >= wish.answer_ms_max) {
+      throw cannot_plug(wish, fmt::format("{}; {}", errno_text(errno), connect_remedy(errno)));
+    }
+    wait_to_read(wish, -1, kAgain_ms);
   }
-  return ctl;
 }
 
 bool may_open_all(const ucred& peer) {
@@ -166,6 +181,7 @@ VdeReplyWire receive_reply(const VdePlugWish& wish, int ctl) {
         ::recv(ctl, reinterpret_cast<uint8_t*>(&reply) + have, sizeof reply - have, 0);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) {
+      if (wait_to_read(wish, ctl, wish.answer_ms_max)) continue;
       throw cannot_plug(wish, fmt::format("no answer within {} ms; a stock vde_switch is silent "
                                           "when its ports are used up: start it with a larger -n",
                                           wish.answer_ms_max));

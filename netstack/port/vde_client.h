@@ -34,11 +34,12 @@ struct VdePlugWish {
   mode_t mode = 0700;       // of our data socket while the switch connects to it, then of its own
   std::optional<gid_t> group;  // of our data socket
   uint64_t answer_ms_max = kVdeAnswer_ms;
+  int give_up_fd = -1;  // when this becomes readable, the wait is over; borrowed
 };
 constexpr size_t kVdeDescriptionMax_size = 127;
 
 // Plugs into a running switch, stock or ours: the client's side of the handshake. Waits for the
-// switch, at most answer_ms_max at each step. Throws Error (EX_UNAVAILABLE).
+// switch, at most answer_ms_max at each step and until give_up_fd. Throws Error (EX_UNAVAILABLE).
 VdePlug plug_into_vde(const VdePlugWish& wish);
 
 // The same as a port, which ends when the switch does.

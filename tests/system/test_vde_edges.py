@@ -188,14 +188,17 @@ class Plugs(EdgeTest):
         switch = self.switch()
         pid_file = self.folder / "pid"
         switch.child.send_signal(signal.SIGSTOP)
-        try:
+        self.addCleanup(switch.child.send_signal, signal.SIGCONT)
+        before = sorted(os.listdir(switch.directory))
+        for number in (signal.SIGTERM, signal.SIGHUP):
             child = self.face(SLIRPVDE, "-s", switch.directory, "-p", pid_file)
-            wait_for(pid_file.exists, "the plug's pid file")
-            child.terminate()
-        finally:
-            switch.child.send_signal(signal.SIGCONT)
-        self.assertEqual(child.wait(LIMIT_S), 0)
-        self.assertFalse(pid_file.exists())
+            wait_for(lambda: len(os.listdir(switch.directory)) > len(before), "the plug's socket")
+            child.send_signal(number)
+            self.assertEqual(child.wait(LIMIT_S), 0)
+            self.assertEqual(child.stderr.read(), b"")
+            self.assertFalse(pid_file.exists())
+            self.assertEqual(sorted(os.listdir(switch.directory)), before)
+        switch.child.send_signal(signal.SIGCONT)
         wait_for(lambda: len(switch.ask("port/print")) == 3, "the port to be left")
 
     def test_long_options_with_one_dash(self):

@@ -51,9 +51,9 @@ uint32_t whole_number(std::string_view text, uint32_t max, std::string_view opti
               fmt::format("cannot use {} \"{}\": it is no number from 0 to {}", option, text, max));
 }
 
-MakePort lan_end(const FacePlug& plug, std::string program) {
+MakePlug lan_end(const FacePlug& plug, std::string program) {
   return [plug, program = std::move(program)](netstack::Loop& loop, netstack::PortHost& host,
-                                              netstack::Log&) -> std::unique_ptr<netstack::Port> {
+                                              int give_up_fd) -> std::unique_ptr<netstack::Port> {
     if (plug.where == "-") {
       return std::make_unique<netstack::PipePort>(loop, host, STDIN_FILENO, STDOUT_FILENO,
                                                   "standard input");
@@ -64,6 +64,7 @@ MakePort lan_end(const FacePlug& plug, std::string program) {
     wish.description = netstack::describe_vde_client(program);
     wish.mode = plug.mode.value_or(plug.group ? kDefaultMode | 070 : kDefaultMode);
     wish.group = plug.group;
+    wish.give_up_fd = give_up_fd;
     return netstack::open_vde_plug(loop, host, wish);
   };
 }

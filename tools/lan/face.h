@@ -37,7 +37,7 @@ gid_t group_id(const std::string& name);
 uint32_t whole_number(std::string_view text, uint32_t max, std::string_view option);
 
 // The plug that `plug` asks for, as the LAN's end of a cable.
-MakePort lan_end(const FacePlug& plug, std::string program);
+MakePlug lan_end(const FacePlug& plug, std::string program);
 
 // Runs a face from its parsed options: background, pid file, cable. `ours` is our end of the cable.
 // When all of it is there, and before the first frame, the process locks itself in: `plan` is what

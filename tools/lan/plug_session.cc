@@ -4,17 +4,21 @@
 #include <sysexits.h>
 
 #include "netstack/base/clock.h"
+#include "netstack/base/error.h"
 #include "netstack/loop/signal_watch.h"
 #include "netstack/port/cable.h"
 
 namespace tools {
 
-int run_plug_session(netstack::Log& log, const MakePort& lan, const MakePort& ours,
+int run_plug_session(netstack::Log& log, const MakePlug& lan, const MakePort& ours,
                      const std::function<void()>& on_ready) {
   netstack::SystemClock clock;
   netstack::Loop loop(clock);
-  const netstack::SignalWatch signals(loop, netstack::kEndingSignals,
-                                      [&loop](int) { loop.stop(); });
+  bool signalled = false;
+  const netstack::SignalWatch signals(loop, netstack::kEndingSignals, [&](int) {
+    signalled = true;
+    loop.stop();
+  });
   int status = EX_OK;
   const netstack::Port* lan_end = nullptr;
   netstack::Cable cable(loop, log, [&](const netstack::Port& ended, std::string_view why) {
@@ -26,7 +30,13 @@ int run_plug_session(netstack::Log& log, const MakePort& lan, const MakePort& ou
     }
     loop.stop();
   });
-  lan_end = cable.add(lan(loop, cable, log));
+  try {
+    lan_end = cable.add(lan(loop, cable, signals.fd()));
+  } catch (const netstack::Error&) {
+    loop.tick(0);
+    if (signalled) return EX_OK;
+    throw;
+  }
   cable.add(ours(loop, cable, log));
   on_ready();
   loop.run();

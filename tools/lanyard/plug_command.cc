@@ -37,8 +37,9 @@ int run_plug(const PlugOptions& options) {
                           "cannot plug in: give either --packet INTERFACE or --tap INTERFACE");
   }
   netstack::FdLog log(STDERR_FILENO, "lanyard");
-  const auto lan = [&](Loop& loop, PortHost& host, Log&) -> std::unique_ptr<Port> {
+  const auto lan = [&](Loop& loop, PortHost& host, int give_up_fd) -> std::unique_ptr<Port> {
     netstack::VdePlugWish wish;
+    wish.give_up_fd = give_up_fd;
     wish.where = netstack::VdeLocator::parse(options.directory);
     wish.description = netstack::describe_vde_client("lanyard plug");
     return netstack::open_vde_plug(loop, host, wish);
