@@ -263,11 +263,13 @@ class DuplicateTest(LanCase):
         finding = self.expect("duplicate-ip", address=one.mac_text)
         self.assertIn("fec0::77", finding["fact"])
 
-    def test_the_gateways_own_address(self):
-        one = self.guest(1)
-        one.send(arp(one.mac, GATEWAY, "10.0.2.15"))
-        finding = self.expect("duplicate-ip", address=one.mac_text)
-        self.assertIn("the gateway", finding["fact"])
+    def test_the_gateways_own_addresses(self):
+        for number, address in enumerate((GATEWAY, "10.0.2.3"), 1):
+            one = self.guest(number)
+            one.send(arp(one.mac, address, "10.0.2.15"))
+            finding = self.expect("duplicate-ip", address=one.mac_text)
+            self.assertIn(f"{address} is claimed by {one.mac_text}", finding["fact"])
+            self.assertIn("the gateway", finding["fact"])
 
 
 class PlugTest(LanCase):

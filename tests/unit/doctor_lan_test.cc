@@ -26,7 +26,7 @@ PortSight port_of(unsigned number, const char* plug) {
 LanSight lan_of(unsigned guest_count) {
   LanSight lan;
   lan.directory = "/lan";
-  lan.gateway = GatewaySight{1, "10.0.2.2", "10.0.2.0/24", 1500};
+  lan.gateway = GatewaySight{1, "10.0.2.2", "10.0.2.0/24", 1500, kGateway};
   lan.ports.push_back(port_of(1, "gateway"));
   lan.stations.push_back({kGateway, 0, 1, 1, 0, 0, 0});
   lan.leases.emplace();
@@ -134,6 +134,15 @@ TEST_CASE("where two are at odds, both bear the mark") {
     lan.claims.push_back({"10.0.2.30", kTwo, 1, true, 0, 0, "", 0});
     both_bear(lan, "✗");
   }
+}
+
+TEST_CASE("the nameserver's address is the gateway's, too") {
+  LanSight lan = lan_of(2);
+  lan.claims.push_back({"10.0.2.3", kTwo, 1, true, 1, 1, kGateway, 1});
+  const Findings found = check_ips(lan);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].mark() == Mark::kProblem);
+  CHECK(has(found[0].fact, ", the gateway"));
 }
 
 TEST_CASE("a guest that claims many addresses is named once, with where it is and how many") {

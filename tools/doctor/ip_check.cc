@@ -86,11 +86,17 @@ std::string owner_besides(const LanSight& lan, const ClaimSight& claim, const st
   return claim.change_count >= kChangesMin_count ? claim.rival : std::string();
 }
 
+// The gateway's own address, or its nameserver's.
+bool is_gateways(const LanSight& lan, const ClaimSight& claim) {
+  return claim.address == lan.gateway->address ||
+         (!claim.rival.empty() && claim.rival == lan.gateway->mac);
+}
+
 // By MAC. A guest's own lease does not count, nor does what it has not claimed of late.
 Collectors collectors_of(const LanSight& lan) {
   Collectors all;
   for (const ClaimSight& claim : lan.claims) {
-    if (!claim.within || claim.address == lan.gateway->address) continue;
+    if (!claim.within || is_gateways(lan, claim)) continue;
     const bool contested = claim.change_count > 0 && claim.rival_s <= kRecent_s;
     for (const std::string& mac : {claim.mac, contested ? claim.rival : std::string()}) {
       if (mac.empty() || is_leased_to(lan, claim.address, mac)) continue;
@@ -177,11 +183,11 @@ Findings check_ips(const LanSight& lan) {
     findings.push_back(describe_collector(lan, mac, collector));
   }
   for (const ClaimSight& claim : lan.claims) {
-    const bool is_gateways = claim.address == lan.gateway->address;
+    const bool of_gateway = is_gateways(lan, claim);
     const bool said = collectors.contains(claim.mac) || collectors.contains(claim.rival);
-    if (said && claim.within && !is_gateways) continue;
+    if (said && claim.within && !of_gateway) continue;
     if (claim.change_count == 0 || claim.changed_s > kRecent_s) continue;
-    if (!is_gateways && claim.change_count < kChangesMin_count) {
+    if (!of_gateway && claim.change_count < kChangesMin_count) {
       if (is_rival_there(lan, claim)) findings.push_back(describe_handover(claim));
       continue;
     }
@@ -189,11 +195,11 @@ Findings check_ips(const LanSight& lan) {
         id, title,
         fmt::format("{} is claimed by {} and by {}{} ({} it changed hands, the last {:.0f} s "
                     "ago)",
-                    claim.address, claim.mac, claim.rival, is_gateways ? ", the gateway" : "",
+                    claim.address, claim.mac, claim.rival, of_gateway ? ", the gateway" : "",
                     counted(claim.change_count, "time"), claim.changed_s),
-        is_gateways ? "give the guest another address: this is the gateway's"
-                    : "give each guest an address of its own: leave it to DHCP, or see who has it "
-                      "by hand"));
+        of_gateway ? "give the guest another address: this is the gateway's"
+                   : "give each guest an address of its own: leave it to DHCP, or see who has it "
+                     "by hand"));
     findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
     findings.back().address = claim.mac;
     findings.back().other_address = claim.rival;

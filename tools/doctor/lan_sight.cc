@@ -195,7 +195,7 @@ void look_at_gateway(LanSight& lan, const Asking& asking) {
     const json& gateway = member(book, "gateway");
     if (gateway.is_object()) {
       lan.gateway = {number(gateway, "port"), text(gateway, "address"), text(gateway, "network"),
-                     count(gateway, "mtu")};
+                     count(gateway, "mtu"), text(gateway, "mac")};
       lan.guests = list_of<GuestSight>(member(book, "guests"), read_guest);
       lan.claims = list_of<ClaimSight>(member(book, "claims"), read_claim);
     }

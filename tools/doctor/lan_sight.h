@@ -79,6 +79,7 @@ struct GatewaySight {
   std::string address;
   std::string network;
   uint64_t mtu = 0;
+  std::string mac;
 };
 
 struct LoopSight {
