@@ -265,7 +265,7 @@ bool Capture::write_batch() {
 void Capture::write_header() {
   const Output::Written done = output_.write(encoder_->file_header());
   header_written_ = done.size == encoder_->file_header().size();
-  if (header_written_) return;
+  if (header_written_) return output_.keep();
   fail(done.error);
   broken_ = broken_ || !output_.take_back(done.size);
 }

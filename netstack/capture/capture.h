@@ -61,7 +61,8 @@ class Capture final : public Mirror {
   ~Capture() override;
 
   // For who waits to hear whether a capture has begun, before start_writer(): throws Error when the
-  // file takes no header. That of a pipe is left to the writer, as its reader may be slow.
+  // file takes no header. That of a pipe is left to the writer, as its reader may be slow. A file
+  // that was made and has no header is taken away again in the end.
   void begin_file();
   void start_writer();  // once; throws Error when there can be no thread
 

@@ -91,6 +91,10 @@ Output::Output(const std::string& path) : stop_event_(::eventfd(0, EFD_CLOEXEC |
   if (regular_ && !given) take_over(path);
 }
 
+Output::~Output() {
+  if (!made_.empty()) ::unlink(made_.c_str());
+}
+
 void Output::adopt(int fd, const std::string& path) {
   fd_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
   if (!fd_) throw open_error(errno, path);
@@ -107,7 +111,12 @@ void Output::adopt(int fd, const std::string& path) {
 
 void Output::create(const std::string& path) {
   constexpr int kFlags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  fd_.reset(::open(path.c_str(), kFlags, 0644));
+  fd_.reset(::open(path.c_str(), kFlags | O_EXCL, 0644));
+  if (fd_) {
+    made_ = path;
+    return;
+  }
+  if (errno == EEXIST) fd_.reset(::open(path.c_str(), kFlags, 0644));
   if (!fd_) throw open_error(errno, path);
 }
 

@@ -22,6 +22,11 @@ class Output {
   // such directory, a directory, no permission, a FIFO that nobody reads, a terminal, a file that
   // another capture is being written to.
   explicit Output(const std::string& path);
+  // Takes a file away again that it has made, unless keep() was called.
+  ~Output();
+  Output(const Output&) = delete;
+  Output& operator=(const Output&) = delete;
+  void keep() { made_.clear(); }
 
   struct Written {
     size_t size = 0;
@@ -54,6 +59,8 @@ class Output {
   bool wait_writable();
 
   Fd fd_;
+  // The file that was not there before, until it is worth keeping; empty: none.
+  std::string made_;
   bool regular_ = false;
   bool waits_for_reader_ = false;
   size_t piece_size_max_ = SIZE_MAX;  // the most one write(2) may be given

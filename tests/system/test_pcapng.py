@@ -253,6 +253,30 @@ class PcapngTest(lan_harness.LanTest):
                          "device; make room or choose another file\n")
         self.assertFalse((self.folder / "lan").exists())
 
+    def test_a_start_that_is_refused_leaves_the_file_as_it_was(self):
+        directory, _ = self.start_lan("--vhost-user", self.folder / "taken")
+        nowhere, new = self.folder / "absent" / "x", self.folder / "new.pcap"
+        self.capture.write_bytes(b"of before")
+        other = [LANYARD, "switch", self.folder / "other"]
+        for name, words, part in (
+                ("busy", [LANYARD, "switch", directory], "in use"),
+                ("vhost", [*other, "--vhost-user", nowhere], "absent"),
+                ("hostfwd", [*other, "--nat", "--hostfwd", f"unix:{nowhere}-:22"], "absent"),
+                ("run", [LANYARD, "run", "--control", nowhere], "absent")):
+            for file in (self.capture, new):
+                guest = ["--", "/bin/true"] if name == "run" else []
+                refused = self.start(name, [*words, "--capture", file, *guest])
+                self.assertNotEqual(refused.wait(LIMIT_S), 0, name)
+                self.assertIn(part, refused.stderr(), name)
+            self.assertEqual(self.capture.read_bytes(), b"of before", name)
+            self.assertFalse(new.exists(), name)
+
+    def test_a_new_file_that_takes_nothing_is_taken_away_again(self):
+        refused = self.start("switch", ["prlimit", "--fsize=10", LANYARD, "switch", self.folder / "lan",
+                                        "--capture", self.capture])
+        self.assertEqual(refused.wait(LIMIT_S), EX_IOERR)
+        self.assertFalse(self.capture.exists())
+
     # --- one writer ---
     def test_a_second_switch_is_kept_from_the_file(self):
         plug, first = self.start_captured()

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 #include <random>
 #include <string>
@@ -183,6 +184,27 @@ TEST_CASE("who asks whether a capture has begun is told that the disk is full") 
   observe(capture, frame_bytes(100, 1));
   capture.close();
   CHECK(read_savefile(dir.file("a.pcap")).size() == 1);
+}
+
+TEST_CASE("a file that was made and takes no header is taken away again, one of before stays") {
+  const TemporaryDirectory dir;
+  SystemClock clock;
+  Loop loop{clock};
+  MemoryLog log;
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+  std::ofstream(dir.file("old.pcap")).put('x');
+  const rlimit small{10, before.rlim_max};
+  const auto handled = ::signal(SIGXFSZ, SIG_IGN);  // as the programs do; no writer takes it here
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  for (const char* name : {"new.pcap", "old.pcap"}) {
+    Capture capture(dir.file(name), loop, log, "test", Capture::Writer::kWaits);
+    CHECK_THROWS_AS(capture.begin_file(), Error);
+  }
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+  ::signal(SIGXFSZ, handled);
+  CHECK_FALSE(std::filesystem::exists(dir.file("new.pcap")));
+  CHECK(std::filesystem::exists(dir.file("old.pcap")));
 }
 
 TEST_CASE("a file that may not grow ends with a whole record, and grows again when it may") {

@@ -1,8 +1,6 @@
 #include "tools/control/capture_routes.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -102,39 +100,15 @@ netstack::CaptureChoice choice_of(const ControlRequest& request) {
   return choice;
 }
 
-// Takes a file away again that a capture made and did not come to write; what was there before
-// stays.
-class NewFile {
- public:
-  explicit NewFile(std::string path) : path_(std::move(path)) {
-    struct stat what {};
-    is_new_ = ::lstat(path_.c_str(), &what) != 0;
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-  ~NewFile() {
-    struct stat what {};
-    if (!is_new_ || ::lstat(path_.c_str(), &what) != 0) return;
-    if (S_ISREG(what.st_mode) && what.st_size == 0) ::unlink(path_.c_str());
-  }
-  void keep() { is_new_ = false; }
-
- private:
-  std::string path_;
-  bool is_new_ = false;
-};
-
 ControlReply start_capture(ControlledLan& target, const ControlRequest& request) {
   const std::string path = text_member(request, "file");
   const netstack::CaptureChoice choice = choice_of(request);
   refuse_path(target, path);
-  NewFile file(path);
   auto capture = std::make_unique<netstack::Capture>(path, target.lan.loop(), target.log,
                                                      "lanyard " LANYARD_VERSION,
                                                      netstack::Capture::Writer::kWaits, choice);
   capture->begin_file();
   capture->start_writer();
-  file.keep();
   const RunningCapture& running = list_capture(target, path, *capture);
   target.lan.add_mirror(std::move(capture));
   target.publish({{"event", "capture-started"}, {"id", running.id}, {"file", path}});

@@ -138,14 +138,14 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
                           "cannot use --egress-report, --learn: the guest's network is its own and "
                           "not this LAN's; leave its -netdev out");
   }
-  // Last, so that a command that cannot be run leaves no empty file.
-  netstack::Capture* capture = options.lan.open_capture(lan, log);
   std::optional<PrivateControl> control;
   if (!options.control.empty()) {
     control.emplace(options.control, lan, log, plugged.running);
-    control->socket.show_capture(options.lan.capture, capture);
     plugged.command.when_killed = control->remover();
   }
+  // Last, so that a command that cannot be run leaves the file as it was.
+  netstack::Capture* capture = options.lan.open_capture(lan, log);
+  if (control) control->socket.show_capture(options.lan.capture, capture);
   int status = EX_OK;
   guest.emplace(loop, log, std::move(plugged.command), [&](int exit_status) {
     status = exit_status;

@@ -41,7 +41,6 @@ int run_switch(const SwitchOptions& options) {
                                       [&loop](int) { loop.stop(); });
   Lan lan(loop, log);
   const auto gateway_config = options.lan.gateway();
-  netstack::Capture* capture = options.lan.open_capture(lan, log);
   netstack::Gateway* gateway = nullptr;
   if (options.nat) {
     auto port = std::make_unique<netstack::Gateway>(loop, gateway_config, log);
@@ -49,11 +48,13 @@ int run_switch(const SwitchOptions& options) {
     lan.add(std::move(port));
   }
   ControlSocket control(lan, log, gateway);
-  control.show_capture(options.lan.capture, capture);
   for (const std::string& path : options.vhost_user) lan.add_vhost_user(path);
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
     control.open(directory.file("control"));
   });
+  // Last, so that a switch that is refused leaves the file as it was.
+  netstack::Capture* capture = options.lan.open_capture(lan, log);
+  control.show_capture(options.lan.capture, capture);
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();
   control.show_sandbox(
