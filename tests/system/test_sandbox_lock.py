@@ -181,6 +181,36 @@ class Switch(LockTest):
         os.chmod(one.path, 0o777)
         self.end(switch, directory)
 
+    def test_root_takes_away_what_it_made_in_a_directory_of_another_user(self):
+        lan_harness.need_two_users(self)
+        theirs = self.folder / "theirs"
+        theirs.mkdir()
+        directory, _ = self.start_lan()
+        guest = self.folder / "guest"
+        guest.write_text("#!/bin/sh\nexec sleep 60\n")
+        guest.chmod(0o755)
+        kills, overrides = 1 << 5, 1 << 1  # CAP_KILL, CAP_DAC_OVERRIDE
+        for mode in 0o755, 0o700:
+            theirs.chmod(mode)
+            os.chown(theirs, lan_harness.NOBODY_ID, lan_harness.NOBODY_ID)
+            for name, words, made, kept in (
+                    ("vde_switch", [VDE_SWITCH, "-s", theirs / "rv", "-m", "0600", "--nostdin", "-p", theirs / "p",
+                                    "-M", theirs / "m"], {"rv", "p", "m"}, overrides),
+                    ("switch", [LANYARD, "switch", theirs / "lan", "--vhost-user", theirs / "vu"], {"lan", "vu"},
+                     overrides),
+                    ("elsewhere", [LANYARD, "switch", self.folder / "mine", "--vhost-user", theirs / "vu"],
+                     {"vu"}, overrides),
+                    ("slirpvde", [SLIRPVDE, "-s", directory, "-p", theirs / "p"], {"p"}, overrides),
+                    ("run", [LANYARD, "run", "--control", theirs / "rc", "--hostfwd", f"unix:{theirs}/ux-:22",
+                             "--", guest], {"rc", "ux"}, overrides | kills)):
+                with self.subTest(name, mode=oct(mode)):
+                    process = self.start(name, words)
+                    self.locked(process)
+                    self.assertEqual(set(os.listdir(theirs)), made, process.stderr())
+                    self.assert_locked(process.pid, capabilities=kept)
+                    process.stop()
+                    self.assertEqual(os.listdir(theirs), [], process.stderr())
+
     def test_captures_go_where_the_plan_says(self):
         allowed = self.folder / "captures"
         allowed.mkdir()

@@ -71,6 +71,17 @@ bool is_alone() {
   return count <= 1;  // 0: no /proc
 }
 
+// What was made as root in another user's directory can be removed there as root only.
+std::vector<int> capabilities_for(const SandboxPlan& plan) {
+  std::vector<int> kept = plan.capabilities;
+  const bool needs_override = std::ranges::any_of(plan.files, [](const FileGrant& grant) {
+    const bool removes = grant.use != FileUse::kRead && grant.use != FileUse::kWrite;
+    return removes && modes_refuse(grant.path);
+  });
+  if (needs_override) kept.push_back(CAP_DAC_OVERRIDE);
+  return kept;
+}
+
 std::string canonical(const std::string& path) {
   std::error_code refusal;
   return fs::weakly_canonical(fs::absolute(path, refusal), refusal);
@@ -118,7 +129,7 @@ Sandbox lock_in(const SandboxPlan& plan) {
     const bool known = std::ranges::find(sandbox.writable, place) != sandbox.writable.end();
     if (!known) sandbox.writable.push_back(std::move(place));
   }
-  drop_capabilities(plan.capabilities);
+  drop_capabilities(capabilities_for(plan));
   give_up_new_privileges();
   sandbox.no_new_privileges = true;
   const FileLock files = lock_files(plan.files);

@@ -24,10 +24,12 @@ struct FileGrant {
 
 // What a process will do after it has locked itself in. All else is refused from then on.
 struct SandboxPlan {
-  bool internet = false;          // TCP, UDP and ping sockets, and questions to rtnetlink
-  bool unix_streams = false;      // further UNIX stream sockets; the session bus is one such peer
-  bool children = false;          // signals to the processes it has started, and news of their ends
-  std::vector<int> capabilities;  // kept, as far as it has them; CAP_* of linux/capability.h
+  bool internet = false;      // TCP, UDP and ping sockets, and questions to rtnetlink
+  bool unix_streams = false;  // further UNIX stream sockets; the session bus is one such peer
+  bool children = false;      // signals to the processes it has started, and news of their ends
+  // Kept, as far as it has them; CAP_* of linux/capability.h. So is CAP_DAC_OVERRIDE when `files`
+  // has a directory to make or remove things in whose modes refuse that: another user's.
+  std::vector<int> capabilities;
   std::vector<FileGrant> files;
 };
 
