@@ -71,6 +71,7 @@ class OutputTest(AnswerCase):
     def test_a_capture_is_not_written_by_this_command(self):
         self.expect_line(self.run_lanyard("ctl", "lan", "capture", "start", "-"), 64, "give a FIFO: mkfifo")
         self.assertEqual(sorted(os.listdir(self.folder)), ["lan"])
+
     def test_a_limit_of_file_sizes_is_an_error_and_no_signal(self):
         self.lan.stop_capture(1)
         resource.prlimit(self.lan.process.pid, resource.RLIMIT_FSIZE, (10, 10))
@@ -142,7 +143,7 @@ class EmptyWordTest(AnswerCase):
         self.assertEqual(os.listdir(self.folder), [])
 
 
-class OutputTest(lan_harness.LanTest):
+class FullOutputTest(lan_harness.LanTest):
     """Standard output that takes nothing: one line, and no success."""
 
     def test_no_program_loses_its_answer_in_silence(self):
