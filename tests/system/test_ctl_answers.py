@@ -113,6 +113,63 @@ class StrangerTest(AnswerCase):
             listener.close()
         return end
 
+    FORMS = ((), ("--json",), ("ports",), ("ports", "--json"), ("egress",), ("egress", "--json"), ("metrics",),
+             ("get", "/egress"), ("policy", "--json"), ("capture", "list", "--json"), ("events",),
+             ("events", "--json"), ("capture", "stop"), ("forward", "add", "tcp::1-:2"))
+
+    def ctl_and_doctor(self, forms):
+        return [("ctl", ".", *form) for form in forms] + [("doctor", "--lan", ".", "--wait", "0")]
+
+    def test_half_an_answer_is_none(self):
+        ok = b"HTTP/1.1 200 OK\r\n"
+        chunked = ok + b"Transfer-Encoding: chunked\r\n\r\n"
+        for answer in (ok + b"Content-Length: 3\r\n\r\n[]", chunked, chunked + b"2\r\n[]\r\n",
+                       chunked + b"2\r\n[]\r\n0\r\n", chunked + b"10\r\n[", ok):
+            end = self.serve(answer)
+            for words in self.ctl_and_doctor(self.FORMS):
+                with self.subTest(answer=answer, words=words):
+                    self.expect_line(self.run_lanyard(*words), 69, "hung up before it had answered")
+            end()
+
+    def test_a_stream_of_events_that_is_cut(self):
+        event = b'{"event": "one", "number": 1, "time": 1.5}\n'
+        chunk = b"%x\r\n%s\r\n" % (len(event), event)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for rest, status in ((b"", 69), (b"5\r\n{", 69), (b"0\r\n\r\n", 0), (b"2\r\n7\n\r\n", 76),
+                             (b"1\r\n{\r\n0\r\n\r\n", 76)):
+            end = self.serve(head + chunk + rest)
+            for words, shown in ((["--json"], event.decode()), ([], "  one")):
+                with self.subTest(rest=rest, words=words):
+                    done = self.run_lanyard("ctl", ".", "events", *words)
+                    self.assertEqual(done.returncode, status, done.stderr)
+                    self.assertEqual(done.stderr.count("\n"), int(status != 0))
+                    self.assertIn(shown, done.stdout)
+                    self.assertEqual(done.stdout.count("\n"), 1)
+            end()
+
+    def test_an_empty_answer_is_no_idle_lan(self):
+        # [] is what an idle LAN answers to /ports.
+        tables = ((), ("--json",), ("egress",), ("egress", "--json"), ("policy", "--json"))
+        lists = (("ports",), ("ports", "--json"), ("capture", "list", "--json"), ("leases",),
+                 ("forward", "remove", "tcp::1-:2"))
+        for body in (b"{}", b"[]", b"null", b"hello"):
+            end = self.serve(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+            for words in self.ctl_and_doctor(tables if body == b"[]" else (*tables, *lists)):
+                with self.subTest(body=body, words=words):
+                    self.expect_line(self.run_lanyard(*words), 76, "cannot ")
+            for words in (["events"], ["events", "--json"]):
+                with self.subTest(body=body, words=words):
+                    self.expect_line(self.run_lanyard("ctl", ".", *words), 76, "not what a LAN tells")
+            end()
+
+    def test_a_failure_without_a_reason_is_no_lan(self):
+        for status in (b"500 Oh", b"302 Found"):
+            end = self.serve(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+            for words in self.ctl_and_doctor(self.FORMS):
+                with self.subTest(status=status, words=words):
+                    self.expect_line(self.run_lanyard(*words), 76, "cannot ")
+            end()
+
     def test_what_is_no_lan(self):
         http = b"HTTP/1.0 200 OK\r\n\r\n"
         for answer, status in ((b"hello", 76), (b"hello\r\n\r\n", 76), (b"\0" * 200_000, 76),

@@ -8,20 +8,17 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <optional>
 
 #include "netstack/base/error.h"
 #include "netstack/base/fd.h"
 #include "netstack/port/unix_socket.h"
+#include "tools/control/http_answer.h"
 
 namespace tools {
 
 namespace {
-
-constexpr std::string_view kHeadEnd = "\r\n\r\n";
-constexpr size_t kHeadMax_size = 64 * 1024;
 
 netstack::Error broken(const std::string& path, const std::string& happened) {
   return netstack::Error(
@@ -111,21 +108,6 @@ void refuse_vde_switch(const std::string& directory) {
                                                  path));
 }
 
-// Whether it begins as an answer does, as far as it has come.
-bool may_be_answer(std::string_view head) {
-  constexpr std::string_view kBegin = "HTTP/1.";
-  return head.substr(0, kBegin.size()) == kBegin.substr(0, head.size());
-}
-
-int status_of(std::string_view head, const std::string& path) {
-  int status = 0;
-  if (const size_t space = head.find(' '); space != std::string_view::npos) {
-    std::from_chars(head.data() + space + 1, head.data() + head.size(), status);
-  }
-  if (status < 100) refuse_stranger(path);
-  return status;
-}
-
 }  // namespace
 
 ControlAnswer ask_control(const std::string& directory, const std::string& method,
@@ -136,35 +118,27 @@ ControlAnswer ask_control(const std::string& directory, const std::string& metho
   refuse_vde_switch(directory);
   const netstack::Fd fd = netstack::connect_unix(socket_path);
   send_all(fd.get(),
-           fmt::format("{} {} HTTP/1.0\r\nContent-Length: {}\r\n\r\n{}", method, path, body.size(),
-                       body),
+           fmt::format(
+               "{} {} HTTP/1.1\r\nHost: lan\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}",
+               method, path, body.size(), body),
            deadline, socket_path);
   std::array<char, 16384> buffer;
-  std::string head;
-  size_t end = std::string::npos;
-  while ((end = head.find(kHeadEnd)) == std::string::npos) {
-    const std::string_view part = receive_some(fd.get(), buffer, deadline, socket_path);
-    if (part.empty()) throw broken(socket_path, "it hung up before it had answered");
-    head += part;
-    if (!may_be_answer(head) || head.size() > kHeadMax_size) refuse_stranger(socket_path);
-  }
-  ControlAnswer answer{status_of(head, socket_path), {}};
-  if (on_body && answer.status < 300) deadline.at.reset();
+  HttpAnswer http;
+  ControlAnswer answer;
+  const auto streams = [&] { return on_body && http.status() < 300; };
   const auto take = [&](std::string_view part) {
-    if (on_body && answer.status < 300) {
-      on_body(part);
-    } else {
-      answer.body += part;
-      if (answer.body.size() > kAnswerInTime_size) {
-        throw broken(socket_path, "its answer has no end");
-      }
-    }
+    if (streams()) return on_body(part);
+    answer.body += part;
+    if (answer.body.size() > kAnswerInTime_size) throw broken(socket_path, "its answer has no end");
   };
-  take(std::string_view(head).substr(end + kHeadEnd.size()));
-  for (auto part = receive_some(fd.get(), buffer, deadline, socket_path); !part.empty();
-       part = receive_some(fd.get(), buffer, deadline, socket_path)) {
-    take(part);
+  while (!http.is_whole()) {
+    const std::string_view part = receive_some(fd.get(), buffer, deadline, socket_path);
+    if (part.empty() && http.is_whole_at_end()) break;
+    if (part.empty()) throw broken(socket_path, "it hung up before it had answered");
+    if (!http.take(part, take)) refuse_stranger(socket_path);
+    if (http.status() != 0 && streams()) deadline.at.reset();
   }
+  answer.status = http.status();
   return answer;
 }
 

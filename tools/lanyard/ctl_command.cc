@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 
 #include "netstack/base/error.h"
 #include "tools/lanyard/control_client.h"
@@ -22,10 +23,14 @@ namespace {
 
 using nlohmann::json;
 
+constexpr size_t kEventLine_size = size_t{1} << 20U;
+
 // What only a gateway knows: null without one.
 json ask_gateway(const CtlOptions& options, const char* path) {
   const ControlAnswer answer = ask_control(options.directory, "GET", path);
-  return answer.status == 404 ? json() : json::parse(answer.body);
+  if (answer.status == 404) return {};
+  if (answer.status >= 300) throw refusal_of(answer, "GET", path);
+  return json::parse(answer.body);
 }
 
 void show_overview(const CtlOptions& options) {
@@ -37,9 +42,11 @@ void show_overview(const CtlOptions& options) {
                           .leases = ask_gateway(options, "/leases"),
                           .reasons = ask_gateway(options, "/reasons"),
                           .captures = list("/captures")};
-  if (!options.as_json) return write_out(ctl_tables().overview(lan));
+  // Made for --json too: it throws for what no LAN tells.
+  const std::string text = ctl_tables().overview(lan);
+  if (!options.as_json) return write_out(text);
   write_out(json{{"directory", lan.directory},
-                 {"program", lan.about.value("program", "")},
+                 {"program", lan.about.at("program")},
                  {"sandbox", lan.about.value("sandbox", json())},
                  {"ports", lan.ports},
                  {"stations", lan.stations},
@@ -66,16 +73,25 @@ void add_link(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
 // Whole lines, as parts of a stream come.
 class EventLines {
  public:
+  explicit EventLines(bool as_json) : as_json_(as_json) {}
+
   void take(std::string_view part) {
-    for (rest_ += part; rest_.find('\n') != std::string::npos;) {
-      const size_t end = rest_.find('\n');
-      const json event = json::parse(rest_.substr(0, end), nullptr, false);
+    rest_ += part;
+    for (size_t end = rest_.find('\n'); end != std::string::npos; end = rest_.find('\n')) {
+      const std::string line = rest_.substr(0, end + 1);
       rest_.erase(0, end + 1);
-      if (event.is_object()) write_out(tables_.event(event));
+      const json event = json::parse(line);
+      std::ignore = event.at("event").get_ref<const std::string&>();  // or it is none
+      write_out(as_json_ ? line : tables_.event(event));
     }
+    if (rest_.size() > kEventLine_size) throw strange_answer();
+  }
+  void end() const {
+    if (!rest_.empty()) throw strange_answer();
   }
 
  private:
+  bool as_json_;
   CtlTables tables_ = ctl_tables();
   std::string rest_;
 };
@@ -108,11 +124,11 @@ void add_events(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   command->callback([options] {
     const std::string path = "/events" + query_text({{"from", options->from_oldest ? "oldest" : ""},
                                                      {"kind", options->word}});
-    auto lines = std::make_shared<EventLines>();
-    const ControlAnswer answer = ask_control(
-        options->directory, "GET", path, {},
-        [&](std::string_view part) { options->as_json ? write_out(part) : lines->take(part); });
+    EventLines lines(options->as_json);
+    const ControlAnswer answer = ask_control(options->directory, "GET", path, {},
+                                             [&](std::string_view part) { lines.take(part); });
     if (answer.status >= 300) throw refusal_of(answer, "GET", path);
+    lines.end();
   });
 }
 

@@ -16,14 +16,15 @@ std::vector<std::string> numbers_of(const CtlOptions& options) {
   if (options.word.find_first_not_of("0123456789") == std::string::npos) return {options.word};
   const auto rule = netstack::HostForward::parse(options.word);
   std::vector<std::string> numbers;
-  for (const json& forward : json::parse(ask(options, "GET", "/forwards"))) {
-    const auto each = netstack::HostForward::parse(forward["forward"].get<std::string>());
+  const json forwards = json::parse(ask(options, "GET", "/forwards"));
+  for (const json& forward : items(forwards)) {
+    const auto each = netstack::HostForward::parse(forward.at("forward").get<std::string>());
     for (uint16_t i = 0; i < rule.port_count; ++i) {
       netstack::HostForward one = rule;
       one.port_count = 1;
       one.host_port = static_cast<uint16_t>(one.host_port + i);
       one.guest_port = static_cast<uint16_t>(one.guest_port + i);
-      if (each == one) numbers.push_back(std::to_string(forward["number"].get<uint64_t>()));
+      if (each == one) numbers.push_back(std::to_string(forward.at("number").get<uint64_t>()));
     }
   }
   if (!numbers.empty()) return numbers;
@@ -44,7 +45,8 @@ void add_forward(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   add->callback([options] {
     const json added =
         json::parse(ask(*options, "POST", "/forwards", {{"forward", options->word}}));
-    for (const json& forward : added) write_out(forward["forward"].get<std::string>() + '\n');
+    for (const json& forward : items(added))
+      write_out(forward.at("forward").get<std::string>() + '\n');
   });
   CLI::App* remove = command->add_subcommand("remove", "Remove one; its connections go on");
   remove->add_option("SPEC", options->word, "The forward as it was added, or its number")

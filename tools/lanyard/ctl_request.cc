@@ -19,9 +19,10 @@ CtlTables ctl_tables() {
 
 void show(const CtlOptions& options, const std::string& path, Show table, bool is_one) {
   const std::string body = ask(options, "GET", path);
-  if (options.as_json) return write_out(body);
   const json answer = json::parse(body);
-  write_out((ctl_tables().*table)(is_one ? json::array({answer}) : answer));
+  // Made for --json too: it throws for what no LAN tells.
+  const std::string text = (ctl_tables().*table)(is_one ? json::array({answer}) : answer);
+  write_out(options.as_json ? body : text);
 }
 
 CLI::App* add_listing(CLI::App& app, const std::shared_ptr<CtlOptions>& options, const char* name,
@@ -63,11 +64,21 @@ std::string query_text(const std::vector<std::pair<const char*, std::string>>& v
 netstack::Error refusal_of(const ControlAnswer& answer, const std::string& method,
                            const std::string& path) {
   const json refusal = json::parse(answer.body, nullptr, false);
-  const bool explained = refusal.is_object() && refusal.contains("error");
-  return {EX_DATAERR, explained ? refusal["error"].get<std::string>()
-                                : fmt::format("cannot {} {}: HTTP status {}; see what the switch "
-                                              "says",
-                                              method, path, answer.status)};
+  if (refusal.is_object() && refusal.contains("error") && refusal["error"].is_string()) {
+    return {EX_DATAERR, refusal["error"].get<std::string>()};
+  }
+  // A LAN says why, but for what its HTTP library finds wrong with the request itself.
+  const bool is_of_library = answer.status >= 400 && answer.status < 500;
+  return {
+      is_of_library ? EX_DATAERR : EX_PROTOCOL,
+      fmt::format("cannot {} {}: HTTP status {}, without a reason; {}", method, path, answer.status,
+                  is_of_library ? "see what the switch says" : "give a LAN's directory")};
+}
+
+netstack::Error strange_answer() {
+  return {EX_PROTOCOL,
+          "cannot read the control socket's answer: it is not what a LAN tells; give the directory "
+          "of a LAN of this version's `lanyard switch`"};
 }
 
 namespace {

@@ -45,6 +45,9 @@ std::string query_text(const std::vector<std::pair<const char*, std::string>>& v
 netstack::Error refusal_of(const ControlAnswer& answer, const std::string& method,
                            const std::string& path);
 
+// An answer that no LAN gives.
+netstack::Error strange_answer();
+
 // The answer's body. Throws Error with what was refused.
 std::string ask(const CtlOptions& options, const std::string& method, const std::string& path,
                 const nlohmann::json& body = nullptr);

@@ -7,6 +7,7 @@
 #include <array>
 #include <ctime>
 #include <map>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -83,7 +84,7 @@ TextCell link_cell(const json& port) {
 
 std::string plugs_cell(const json& plugs) {
   std::string text;
-  for (const json& plug : plugs) text += (text.empty() ? "" : ", ") + cell(plug, "name");
+  for (const json& plug : items(plugs)) text += (text.empty() ? "" : ", ") + cell(plug, "name");
   return text.empty() ? "-" : text;
 }
 
@@ -130,9 +131,15 @@ std::string signs_cell(const json& guest) {
 
 }  // namespace
 
+const json::array_t& items(const json& list) {
+  const auto& all = list.get_ref<const json::array_t&>();
+  for (const json& one : all) std::ignore = one.get_ref<const json::object_t&>();
+  return all;
+}
+
 std::string CtlTables::ports(const json& ports) const {
   Rows rows{{"PORT", "LINK", "IN", "OUT", "PLUGS", "DROPPED"}};
-  for (const json& port : ports) {
+  for (const json& port : items(ports)) {
     const json& counters = port.at("counters");
     rows.push_back({{cell(port, "number")},
                     link_cell(port),
@@ -146,7 +153,7 @@ std::string CtlTables::ports(const json& ports) const {
 
 std::string CtlTables::stations(const json& stations) const {
   Rows rows{{"MAC", "VLAN", "PORT", "SILENT"}};
-  for (const json& station : stations) {
+  for (const json& station : items(stations)) {
     rows.push_back({{cell(station, "mac")},
                     {vlan_cell(station)},
                     {cell(station, "port")},
@@ -157,7 +164,7 @@ std::string CtlTables::stations(const json& stations) const {
 
 std::string CtlTables::leases(const json& leases) const {
   Rows rows{{"ADDRESS", "NAME", "MAC", "PORT", "VLAN", "STATE", "ENDS IN", "SILENT"}};
-  for (const json& lease : leases) {
+  for (const json& lease : items(leases)) {
     const std::string state = cell(lease, "state");
     rows.push_back({{cell(lease, "address")},
                     {cell(lease, "name")},
@@ -173,7 +180,7 @@ std::string CtlTables::leases(const json& leases) const {
 
 std::string CtlTables::captures(const json& captures) const {
   Rows rows{{"ID", "FRAMES", "LEFT OUT", "LOST", "FILE", "FILTER"}};
-  for (const json& capture : captures) {
+  for (const json& capture : items(captures)) {
     const std::string lost = cell(capture, "lost");
     rows.push_back({{cell(capture, "id")},
                     {cell(capture, "frames")},
@@ -187,7 +194,7 @@ std::string CtlTables::captures(const json& captures) const {
 
 std::string CtlTables::reasons(const json& reasons) const {
   std::string text;
-  for (const json& reason : reasons) {
+  for (const json& reason : items(reasons)) {
     text += fmt::format("{}  {}×  {}\n    {}\n", target_text(reason), cell(reason, "count"),
                         bold(cell(reason, "cause"), colours_), sentence(cell(reason, "fact")));
     const std::string cure = cell(reason, "cure");
@@ -199,7 +206,7 @@ std::string CtlTables::reasons(const json& reasons) const {
 std::string CtlTables::flows(const json& flows) const {
   Rows rows{
       {"FLOW", "DIRECTION", "GUEST", "FAR END", "NAME", "STATE", "OUT", "IN", "LASTED", "WHY"}};
-  for (const json& flow : flows.at("flows")) {
+  for (const json& flow : items(flows.at("flows"))) {
     const std::string port = cell(flow, "port");
     const std::string why = cell(flow, "reason") != "-" ? cell(flow, "reason") : cell(flow, "rule");
     rows.push_back({{cell(flow, "protocol")},
@@ -228,7 +235,7 @@ std::string CtlTables::egress(const json& egress) const {
     return text;
   };
   Rows rows{{"PROTOCOL", "PLACE", "PORT", "OUT", "IN", "OUTCOME", "WHY"}};
-  for (const json& place : egress.at("places")) {
+  for (const json& place : items(egress.at("places"))) {
     rows.push_back({{cell(place, "protocol")},
                     {cell(place, "place")},
                     {cell(place, "port")},
@@ -242,7 +249,7 @@ std::string CtlTables::egress(const json& egress) const {
 
 std::string CtlTables::policy(const json& policy) const {
   Rows rows{{"ID", "ACTION", "DECIDED", "WHAT"}};
-  for (const json& rule : policy.at("rules")) {
+  for (const json& rule : items(policy.at("rules"))) {
     rows.push_back({{cell(rule, "id")},
                     {cell(rule, "action"), rule.at("action") == "deny"},
                     {cell(rule, "decided")},
@@ -274,11 +281,11 @@ std::string CtlTables::event(const json& event) const {
 
 std::string CtlTables::guests(const json& book) const {
   Rows rows{{"MAC", "HEARD", "HAS SHOWN"}};
-  for (const json& guest : book.at("guests")) {
+  for (const json& guest : items(book.at("guests"))) {
     rows.push_back({cell(guest, "mac"), ago_cell(guest, "heard_s"), signs_cell(guest)});
   }
   Rows claims{{"ADDRESS", "MAC", "HEARD", "CHANGED HANDS", "BEFORE"}};
-  for (const json& claim : book.at("claims")) {
+  for (const json& claim : items(book.at("claims"))) {
     const std::string changes = cell(claim, "changes");
     claims.push_back({cell(claim, "address"),
                       cell(claim, "mac"),
@@ -305,7 +312,7 @@ std::string CtlTables::loops(const json& loops) const {
 
 std::string CtlTables::forwards(const json& forwards) const {
   Rows rows{{"NUMBER", "FORWARD", "STATE", "CONNECTIONS", "FAILED", "GUEST"}};
-  for (const json& forward : forwards) {
+  for (const json& forward : items(forwards)) {
     const std::string failed = cell(forward, "failed");
     rows.push_back({cell(forward, "number"),
                     cell(forward, "forward"),
@@ -327,18 +334,22 @@ std::string CtlTables::sandbox(const json& sandbox) const {
 
 std::string CtlTables::overview(const Overview& lan) const {
   std::map<std::string, const json*> by_port;  // the lease of the guest heard there last
-  for (const json& lease : lan.leases) {
-    if (cell(lease, "state") == "bound") by_port[cell(lease, "port")] = &lease;
+  if (!lan.leases.is_null()) {
+    for (const json& lease : items(lan.leases)) {
+      if (cell(lease, "state") == "bound") by_port[cell(lease, "port")] = &lease;
+    }
   }
-  std::string text = fmt::format(
-      "{}  {}, {}, {} heard{}\n", bold(lan.directory, colours_), cell(lan.about, "program"),
-      counted(lan.ports.size(), "port"),
-      lan.stations.size() == 1 ? "1 address" : fmt::format("{} addresses", lan.stations.size()),
-      lan.leases.is_null() ? ", no gateway (--nat adds one)" : "");
+  std::string text = fmt::format("{}  {}, {}, {} heard{}\n", bold(lan.directory, colours_),
+                                 clean(lan.about.at("program").get_ref<const std::string&>()),
+                                 counted(items(lan.ports).size(), "port"),
+                                 items(lan.stations).size() == 1
+                                     ? "1 address"
+                                     : fmt::format("{} addresses", lan.stations.size()),
+                                 lan.leases.is_null() ? ", no gateway (--nat adds one)" : "");
   if (lan.about.contains("sandbox")) text += sandbox(lan.about["sandbox"]);
   text += '\n';
   Rows rows{{"PORT", "LINK", "GUEST", "ADDRESS", "MAC", "IN", "OUT", "PLUGS", "DROPPED"}};
-  for (const json& port : lan.ports) {
+  for (const json& port : items(lan.ports)) {
     const json& counters = port.at("counters");
     const auto found = by_port.find(cell(port, "number"));
     const json lease = found == by_port.end() ? json::object() : *found->second;
@@ -353,7 +364,7 @@ std::string CtlTables::overview(const Overview& lan) const {
                     {drops_cell(counters.at("drops"))}});
   }
   text += lan.ports.empty() ? "Nobody is plugged in.\n" : text_table(rows, colours_);
-  if (!lan.reasons.is_null() && !lan.reasons.empty()) {
+  if (!lan.reasons.is_null() && !items(lan.reasons).empty()) {
     json latest = json::array();
     const size_t count = lan.reasons.size();
     for (size_t at = count - std::min(count, kReasonsShown_count); at < count; ++at) {
@@ -365,7 +376,7 @@ std::string CtlTables::overview(const Overview& lan) const {
                           lan.directory);
     }
   }
-  if (!lan.captures.empty()) {
+  if (!items(lan.captures).empty()) {
     text += fmt::format("\n{}\n{}", bold("CAPTURES", colours_), captures(lan.captures));
   }
   return text;

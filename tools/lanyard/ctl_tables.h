@@ -5,6 +5,10 @@
 
 namespace tools {
 
+// The objects of a list; whatever else it is throws json::exception, and does not pass for an empty
+// one.
+const nlohmann::json::array_t& items(const nlohmann::json& list);
+
 // What the control socket answers, as people read it: columns as wide as their widest cell. With
 // `colours` headings are bold and what deserves a look is red. Text that guests and peers chose
 // has its control characters replaced, so that it cannot speak to the terminal.

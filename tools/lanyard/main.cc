@@ -14,6 +14,7 @@
 #include "netstack/base/error.h"
 #include "tools/lan/standard_descriptors.h"
 #include "tools/lanyard/ctl_command.h"
+#include "tools/lanyard/ctl_request.h"
 #include "tools/lanyard/doctor_command.h"
 #include "tools/lanyard/plug_command.h"
 #include "tools/lanyard/run_command.h"
@@ -98,9 +99,8 @@ int main(int argc, char** argv) {
   } catch (const netstack::Error& error) {
     return fail(error.exit_code(), error.what());
   } catch (const nlohmann::json::exception&) {  // of `ctl` alone: the doctor bears any answer
-    return fail(EX_PROTOCOL,
-                "cannot read the control socket's answer: it is not what a LAN tells; give the "
-                "directory of a LAN of this version's `lanyard switch`");
+    const netstack::Error error = tools::strange_answer();
+    return fail(error.exit_code(), error.what());
   } catch (const std::exception& error) {
     return fail(EX_SOFTWARE, error.what());
   }
