@@ -194,7 +194,14 @@ class EmptyWordTest(AnswerCase):
                       ("doctor", "--lan", ""), ("ctl", ""), ("ctl", "lan", "capture", "start", ""),
                       ("ctl", "lan", "capture", "stop", ""), ("ctl", "lan", "ports", ""),
                       ("ctl", "lan", "events", "--kind", ""), ("ctl", "lan", "flows", "--guest", ""),
-                      ("ctl", "lan", "flows", "--limit", "")):
+                      ("ctl", "lan", "flows", "--limit", ""), ("ctl", "lan", "link", "", "up"),
+                      ("ctl", "lan", "get", ""), ("ctl", "lan", "policy", "remove", ""),
+                      ("ctl", "lan", "policy", "allow", ""), ("ctl", "lan", "policy", "deny", "x", "--before", ""),
+                      ("ctl", "lan", "forward", "add", ""), ("ctl", "lan", "forward", "remove", ""),
+                      ("ctl", "lan", "capture", "start", "f", "--filter", ""),
+                      ("ctl", "lan", "capture", "start", "f", "--snaplen", ""),
+                      ("switch", "lan", "--capture", "f", "--capture-filter", ""),
+                      ("doctor", "--lan", "lan", "--wait", "")):
             with self.subTest(words):
                 self.expect_line(self.run_lanyard(*words), 64, "an empty word is given")
         self.assertEqual(os.listdir(self.folder), [])

@@ -59,7 +59,10 @@ void show_overview(const CtlOptions& options) {
 
 void add_link(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   CLI::App* command = app.add_subcommand("link", "Pull a port's cable out, or put it back");
-  command->add_option("PORT", options->port, "The port's number")->required()->type_name("");
+  command->add_option("PORT", options->port, "The port's number")
+      ->required()
+      ->check(refuse_empty)
+      ->type_name("");
   command->add_option("STATE", options->word, "up or down")
       ->required()
       ->check(CLI::IsMember({"up", "down"}))
@@ -162,8 +165,10 @@ void add_capture(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   auto filter = std::make_shared<std::string>();
   auto snap_bytes = std::make_shared<uint32_t>(0);
   start->add_option("--filter", *filter, "Only such frames, for example 'tcp port 80'")
+      ->check(refuse_empty)
       ->type_name("EXPRESSION");
   start->add_option("--snaplen", *snap_bytes, "So many bytes of each frame (default: all)")
+      ->check(refuse_empty)
       ->type_name("BYTES");
   start->callback([options, filter, snap_bytes] {
     json body = {{"file", capture_file(*options)}};
@@ -229,7 +234,10 @@ void add_ctl_command(CLI::App& app, int&) {
   CLI::App* metrics = command->add_subcommand("metrics", "Counters as Prometheus reads them");
   metrics->callback([options] { write_out(ask(*options, "GET", "/metrics")); });
   CLI::App* get = command->add_subcommand("get", "Any GET request: / lists what there is");
-  get->add_option("PATH", options->word, "For example /ports/1")->required()->type_name("");
+  get->add_option("PATH", options->word, "For example /ports/1")
+      ->required()
+      ->check(refuse_empty)
+      ->type_name("");
   get->callback([options] { write_out(ask(*options, "GET", options->word)); });
 }
 

@@ -4,6 +4,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/gateway/host_forward.h"
+#include "tools/lanyard/given_word.h"
 
 namespace tools {
 
@@ -41,6 +42,7 @@ void add_forward(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   CLI::App* add = command->add_subcommand("add", "Add one, and print it with its port");
   add->add_option("SPEC", options->word, "As for --hostfwd: tcp::2222-:22, unix:/tmp/ssh-:22, …")
       ->required()
+      ->check(refuse_empty)
       ->type_name("");
   add->callback([options] {
     const json added =
@@ -51,6 +53,7 @@ void add_forward(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   CLI::App* remove = command->add_subcommand("remove", "Remove one; its connections go on");
   remove->add_option("SPEC", options->word, "The forward as it was added, or its number")
       ->required()
+      ->check(refuse_empty)
       ->type_name("");
   remove->callback([options] {
     for (const auto& number : numbers_of(*options)) ask(*options, "DELETE", "/forwards/" + number);

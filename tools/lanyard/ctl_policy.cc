@@ -1,5 +1,6 @@
 #include "tools/lanyard/ctl_policy.h"
 
+#include "tools/lanyard/given_word.h"
 #include "tools/lanyard/policy_options.h"
 
 namespace tools {
@@ -17,10 +18,11 @@ void add_rule(CLI::App& policy, const std::shared_ptr<CtlOptions>& options, cons
       ->add_option("RULE", options->word,
                    "As for --allow and --deny, for example tcp:example.org:443")
       ->required()
+      ->check(refuse_empty)
       ->type_name("");
   CLI::Option* before = command->add_option("--before", options->number,
                                             "In front of the rule with this number instead");
-  before->type_name("ID")->check(CLI::NonNegativeNumber);
+  before->type_name("ID")->check(refuse_empty)->check(CLI::NonNegativeNumber);
   command->add_flag("--last", *last, "Behind all other rules instead")->excludes(before);
   command->callback([options, action, last] {
     json body = {{"action", action}, {"match", options->word}};
@@ -61,7 +63,10 @@ void add_policy(CLI::App& app, const std::shared_ptr<CtlOptions>& options) {
   add_rule(*command, options, "allow", "Let flows through that RULE fits, before all other rules");
   add_rule(*command, options, "deny", "Refuse flows that RULE fits, before all other rules");
   CLI::App* remove = command->add_subcommand("remove", "Take a rule away");
-  remove->add_option("ID", options->word, "Its number in the list")->required()->type_name("");
+  remove->add_option("ID", options->word, "Its number in the list")
+      ->required()
+      ->check(refuse_empty)
+      ->type_name("");
   remove->callback([options] { ask(*options, "DELETE", "/policy/rules/" + options->word); });
   add_replace(*command, options);
 }

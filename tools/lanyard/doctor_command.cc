@@ -160,6 +160,7 @@ void add_doctor_command(CLI::App& app, int& status) {
   lan->type_name("DIR")->check(refuse_empty)->excludes(to)->excludes(probe);
   doctor->add_option("--wait", options->wait_s, "Between the two looks at the LAN (default 1)")
       ->type_name("SECONDS")
+      ->check(refuse_empty)
       ->check([](const std::string& text) {
         char* end = nullptr;
         const double seconds = std::strtod(text.c_str(), &end);  // a NaN is in no range

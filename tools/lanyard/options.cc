@@ -36,6 +36,7 @@ void LanOptions::add_to(CLI::App& app) {
   app.add_option("--capture-filter", capture_choice.filter,
                  "Only frames that this takes, as tcpdump has it: 'tcp port 80 and host 10.0.2.15'")
       ->type_name("EXPRESSION")
+      ->check(refuse_empty)
       ->needs(file);
   app.add_option("--capture-snaplen", capture_choice.snap_bytes,
                  "Only so many bytes of each frame (default: all)")
