@@ -212,6 +212,13 @@ class Plugs(EdgeTest):
             self.assertEqual(done.returncode, 1, words)
             self.assertIn("/nowhere", done.stderr)
 
+    def test_an_empty_path_is_not_taken_for_none(self):
+        for words in ([PLUG2TAP, "-s", "", "edge1"], [PLUG2TAP, "-P", "", "edge1"], [SLIRPVDE, "-s", ""],
+                      [SLIRPVDE, "-p", "", "/nowhere"]):
+            done = self.run_words(*words)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (255, 1), done.stderr)
+            self.assertIn("empty path", done.stderr)
+
     def test_frames_from_what_cannot_be_waited_for(self):
         file = self.folder / "frames"
         data = frame(mac(1))

@@ -35,6 +35,14 @@ mode_t octal_mode(std::string_view text) {
                                             text));
 }
 
+std::string given_path(const std::string& text, std::string_view option) {
+  if (!text.empty()) return text;
+  throw Error(kFaceUsageStatus,
+              fmt::format("cannot use {} \"\": it is an empty path; name one, or leave the option "
+                          "out",
+                          option));
+}
+
 gid_t group_id(const std::string& name) {
   if (const ::group* entry = ::getgrnam(name.c_str()); entry != nullptr) return entry->gr_gid;
   if (const auto number = parse(name, 10)) return *number;

@@ -33,6 +33,7 @@ constexpr int kFaceFailureStatus = 1;  // and with 1 when something fails
 // Values of options. Throw Error (kFaceUsageStatus, kFaceFailureStatus for a group) naming
 // `option`.
 mode_t octal_mode(std::string_view text);
+std::string given_path(const std::string& text, std::string_view option);  // not an empty one
 gid_t group_id(const std::string& name);
 uint32_t whole_number(std::string_view text, uint32_t max, std::string_view option);
 

@@ -177,7 +177,7 @@ void add_x_display(SlirpVdeOptions& options, Pending& pending) {
 void take_plug(int letter, FacePlug& plug) {
   switch (letter) {
     case 's':
-      plug.where = optarg;
+      plug.where = given_path(optarg, "--sock");
       break;
     case 'P':
       plug.port_number = whole_number(optarg, kSwitchPortMax, "--port");
@@ -192,7 +192,7 @@ void take_plug(int letter, FacePlug& plug) {
       plug.background = true;
       break;
     case 'p':
-      plug.pid_file = optarg;
+      plug.pid_file = given_path(optarg, "--pidfile");
       break;
     default:
       netstack::check(false, "getopt returns what it was given");

@@ -49,7 +49,7 @@ netstack::Error usage_error(const std::string& what) {
 void take(int letter, Plug2TapOptions& options) {
   switch (letter) {
     case 's':
-      options.plug.where = optarg;
+      options.plug.where = given_path(optarg, "--sock");
       break;
     case 'p':
       options.plug.port_number = whole_number(optarg, kPortMax, "--port");
@@ -64,7 +64,7 @@ void take(int letter, Plug2TapOptions& options) {
       options.plug.background = true;
       break;
     case 'P':
-      options.plug.pid_file = optarg;
+      options.plug.pid_file = given_path(optarg, "--pidfile");
       break;
     case 'h':
       options.help = true;
