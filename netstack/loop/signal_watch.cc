@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 
 #include "netstack/base/error.h"
 
@@ -22,22 +23,26 @@ SignalWatch::SignalWatch(Loop& loop, std::span<const int> signals,
   fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd_) throw host_error(errno, "make a signal descriptor", "raise `ulimit -n`");
   loop_.watch(fd_.get(), EPOLLIN, [this](uint32_t) {
-    if (const int signal = next(); signal != 0) on_signal_(signal);
+    signalfd_siginfo info{};
+    if (::read(fd_.get(), &info, sizeof info) == sizeof info) {
+      on_signal_(static_cast<int>(info.ssi_signo));
+    }
   });
-  ::pthread_sigmask(SIG_BLOCK, &set, &mask_before_);
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
 SignalWatch::~SignalWatch() {
   loop_.forget(fd_.get());
-  while (next() != 0) {
-  }
-  ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
 }
 
-int SignalWatch::next() {
-  signalfd_siginfo info{};
-  const ssize_t size = ::read(fd_.get(), &info, sizeof info);
-  return size == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+void end_by_signal(int signal) {
+  ::signal(signal, SIG_DFL);
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, signal);
+  ::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  ::raise(signal);
+  std::abort();  // for the compiler: a signal at its default has ended us
 }
 
 }  // namespace netstack

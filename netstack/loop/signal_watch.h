@@ -14,9 +14,9 @@ namespace netstack {
 // What asks a program to end: `kill`, Ctrl-C, a terminal that closes, Ctrl-\.
 inline constexpr std::array kEndingSignals = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
-// Signals as loop events. They are blocked for the calling thread while this lives (make it before
-// any thread starts) and the mask is put back at the end; what came too late for the loop is
-// discarded then, so that it cannot kill a program that is already ending. A signal that is ignored
+// Signals as loop events. They are blocked for the calling thread (make this before any thread
+// starts) and stay so when this ends: a program without its watch is ending, and a second request
+// to end must not kill it on the way and give it another exit status. A signal that is ignored
 // stays ignored: nohup keeps its promise.
 class SignalWatch {
  public:
@@ -29,12 +29,12 @@ class SignalWatch {
   SignalWatch& operator=(const SignalWatch&) = delete;
 
  private:
-  int next();  // 0: none waits
-
   Loop& loop_;
   std::function<void(int)> on_signal_;
-  sigset_t mask_before_{};
   Fd fd_;
 };
+
+// Ends this program as the signal would have, had nobody watched for it.
+[[noreturn]] void end_by_signal(int signal);
 
 }  // namespace netstack

@@ -131,6 +131,16 @@ class NixosDriver(VdeTest):
             self.assertIn(line, ("vde_switch: EOF on stdin, cleaning up and exiting",
                                  "vde_switch: Caught signal 15, cleaning up and exiting"))
 
+    def test_sigterm_while_it_ends_changes_nothing(self):
+        # The driver closes stdin and sends SIGTERM at once: at any point of the way to the end.
+        for number in range(1, 11):
+            vlan = PresentVlan(self.build, number, hub=False)
+            vlan.process.stdin.close()
+            while vlan.process.poll() is None:
+                vlan.process.terminate()
+            self.assertEqual(vlan.stop(), 0)
+        self.assertEqual(os.listdir(self.build), [])
+
     def on_a_vlan(self, hub):
         vlan = PresentVlan(self.build, 1, hub)
         self.addCleanup(vlan.stop)

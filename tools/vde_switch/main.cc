@@ -1,9 +1,9 @@
 // vde_switch: the VDE switch under its old name; options, console and sockets as its users know
 // them. See README.md for what differs.
-#include <csignal>
 #include <exception>
 
 #include "netstack/base/error.h"
+#include "netstack/loop/signal_watch.h"
 #include "tools/lan/face.h"
 #include "tools/lan/standard_descriptors.h"
 #include "tools/vde_switch/vde_switch.h"
@@ -18,10 +18,7 @@ int run(tools::VdeSwitchOptions options, tools::FaceLog& log) {
     return options.answer->status;
   }
   const tools::VdeSwitchEnd end = tools::run_vde_switch(std::move(options), log);
-  if (end.signal != 0) {  // everything is cleaned up: end as the signal would have
-    std::signal(end.signal, SIG_DFL);
-    std::raise(end.signal);
-  }
+  if (end.signal != 0) netstack::end_by_signal(end.signal);  // everything is cleaned up
   return end.status;
 }
 
