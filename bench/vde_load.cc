@@ -253,13 +253,13 @@ void round_trip(const std::string& directory, pid_t pid, uint64_t count) {
   Plug a(directory);
   Plug b(directory);
   introduce(a, b);
+  const clockid_t cpu = cpu_clock_of(pid);
   std::atomic<bool> going{true};
   std::thread echo([&] { echo_until(b, going); });
 
   TestFrame frame(kMacB, kMacA, 64);
   std::array<uint8_t, kFrameBytesMax> answer;
   std::vector<uint64_t> trips_ns;
-  const clockid_t cpu = cpu_clock_of(pid);
   const uint64_t cpu_begin_ns = read_clock_ns(cpu);
   for (uint64_t n = 1; n <= count; ++n) {
     frame.number(n);
