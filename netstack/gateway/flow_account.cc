@@ -199,6 +199,17 @@ void FlowAccount::end(Flow& flow, FlowState state, std::optional<Cause> cause, s
   if (on_end_) on_end_(flow);
 }
 
+void FlowAccount::leave(PortId lan_port) {
+  auto node = live_by_port_.extract(lan_port);
+  if (node.empty()) return;
+  Behind& left = live_by_port_[kLeftPort];
+  left.live_count += node.mapped().live_count;
+  for (const auto& [guest, count] : node.mapped().live_by_guest) left.live_by_guest[guest] += count;
+  for_each_live([lan_port](Flow& flow) {
+    if (flow.lan_port == lan_port) flow.lan_port = kLeftPort;
+  });
+}
+
 void FlowAccount::deny(const Opening& opening, const FlowPacket& packet, Cause cause,
                        std::string rule) {
   Flow* before = find(opening.key);

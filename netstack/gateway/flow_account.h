@@ -29,7 +29,8 @@ namespace netstack {
 // it takes three quarters of all, and the next port still finds three sixteenths. The second rule
 // is for ports with many guests behind them, a link between machines or all of slirpvde's LAN. One
 // guest alone gets nine thirteenths of all. Flows that come in by forwards are no port's: they
-// share a place of their own, with whatever comes from no port that is known.
+// share a place of their own, with whatever comes from no port that is known. What goes on of a
+// guest whose port was left (it may be back behind another) is not the next guest's there.
 //
 // Refused: a fixed number per guest, which either wastes what one guest could use or does not
 // protect the others.
@@ -95,6 +96,8 @@ class FlowAccount {
   // An ICMP error about it came to the guest. Ends TCP that was opening; UDP and echo may go on.
   void fail(Flow& flow, FlowState state, std::optional<Cause> cause);
   void end(Flow& flow, FlowState state, std::optional<Cause> cause = {}, std::string rule = {});
+  // Nobody is at that port of the switch any more.
+  void leave(PortId lan_port);
   // A packet that is not let through: its flow is on record as denied.
   void deny(const Opening& opening, const FlowPacket& packet, Cause cause, std::string rule);
   void deny_question(const FlowKey& key, const Mac& mac, const std::string& name, Cause cause,
@@ -149,6 +152,8 @@ class FlowAccount {
     kLists
   };
   static_assert(kLists <= FlowTable::kLists_count);
+
+  static constexpr PortId kLeftPort = UINT32_MAX;  // stands for all that were left
 
   // What is live behind one port of the switch.
   struct Behind {

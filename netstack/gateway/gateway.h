@@ -81,7 +81,10 @@ class Gateway final : public Port {
 
   // On each frame that tells a guest what is out of reach: the line of explain_line().
   std::span<const FrameNote> notes() const noexcept override { return notes_; }
-  void forget_sender(PortId lan_port) noexcept override { names_.leave(lan_port); }
+  void forget_sender(PortId lan_port) noexcept override {
+    names_.leave(lan_port);
+    flows_.leave(lan_port);
+  }
   NameService& names() { return names_; }
   ReasonBook& reasons() { return reasons_; }
   FlowAccount& flows() { return flows_; }

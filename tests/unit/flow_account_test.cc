@@ -302,6 +302,23 @@ TEST_CASE("a guest with a new MAC for each flow takes no more than its port's sh
   CHECK(book.fill(0, 1, forged) == 1200);  // nothing of it is left
 }
 
+TEST_CASE("what a guest that has left leaves behind is not counted for the next one at its port") {
+  Book book(1600);
+  const auto one = [](size_t) { return uint8_t{1}; };
+  const size_t alone = book.fill(0, 1, one);
+  const size_t beside = book.fill(6000, 2, one);
+  for (uint16_t port = 6000; port < 6000 + beside; ++port) {
+    book.account.end(*book.account.find(Book::key(port)), FlowState::kClosed);
+  }
+  book.account.leave(1);
+  CHECK(book.account.live_count() == alone);
+  CHECK(book.fill(6000, 1, one) == beside);  // as at a port that nobody had before
+  for (uint16_t port = 0; port < alone; ++port) {
+    book.account.end(*book.account.find(Book::key(port)), FlowState::kClosed);
+  }
+  CHECK(book.account.live_count() == beside);
+}
+
 TEST_CASE("connections that both sides have closed take nothing of a guest's share") {
   Book book(1300);
   for (uint16_t port = 0; port < 5000; ++port) {
