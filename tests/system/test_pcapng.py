@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -270,6 +271,16 @@ class PcapngTest(lan_harness.LanTest):
                 self.assertIn(part, refused.stderr(), name)
             self.assertEqual(self.capture.read_bytes(), b"of before", name)
             self.assertFalse(new.exists(), name)
+
+    def test_a_start_without_its_capture_never_looks_ready(self):
+        os.mkfifo(self.capture)  # that nobody reads
+        (self.folder / "lan").mkdir()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as killed:
+            killed.bind(str(self.folder / "lan" / "ctl"))
+        before = (self.folder / "lan" / "ctl").stat()
+        refused = self.start("switch", [LANYARD, "switch", self.folder / "lan", "--capture", self.capture])
+        self.assertEqual(refused.wait(LIMIT_S), EX_CANTCREAT)
+        self.assertEqual((self.folder / "lan" / "ctl").stat(), before)
 
     def test_a_new_file_that_takes_nothing_is_taken_away_again(self):
         refused = self.start("switch", ["prlimit", "--fsize=10", LANYARD, "switch", self.folder / "lan",

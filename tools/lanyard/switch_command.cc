@@ -49,11 +49,12 @@ int run_switch(const SwitchOptions& options) {
   }
   ControlSocket control(lan, log, gateway);
   for (const std::string& path : options.vhost_user) lan.add_vhost_user(path);
+  netstack::Capture* capture = nullptr;
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
     control.open(directory.file("control"));
+    // Last before DIR/ctl, so that a switch that is refused leaves the file as it was.
+    capture = options.lan.open_capture(lan, log);
   });
-  // Last, so that a switch that is refused leaves the file as it was.
-  netstack::Capture* capture = options.lan.open_capture(lan, log);
   control.show_capture(options.lan.capture, capture);
   LockOptions lock = options.lock;
   lock.output_directories = options.lan.egress.directories();
