@@ -33,7 +33,7 @@ def refused(family, address):
 
 
 def fetch(port, host="127.0.0.1"):
-    client = http.client.HTTPConnection(host, port, timeout=20)
+    client = http.client.HTTPConnection(host, port, timeout=60)
     try:
         client.request("GET", "/")
         return client.getresponse().read().decode().strip()
@@ -155,7 +155,7 @@ class Forwards(LanTest):
                  "all connections to be counted")
         self.assertEqual(self.forward(lan, "tcp:127.0.0.1:9000-:80")["failed"], 0)
 
-        connected = http.client.HTTPConnection("127.0.0.1", 9000, timeout=20)
+        connected = http.client.HTTPConnection("127.0.0.1", 9000, timeout=60)
         connected.connect()
         self.ctl(lan, "forward", "remove", "tcp::9000-9002-:80")
         self.assertTrue(refused(socket.AF_INET, ("127.0.0.1", 9000)))
