@@ -268,7 +268,7 @@ class Run(LockTest):
     def test_run_is_locked_and_its_guest_is_not(self):
         script = self.folder / "guest"
         script.write_text(f"#!/bin/sh\ncat /proc/self/status >{self.folder}/guest.status\n"
-                          f"echo $$ >{self.folder}/guest.pid\nwhile :; do sleep 0.05; done\n")
+                          f"echo $$ >{self.folder}/pid && mv {self.folder}/pid {self.folder}/guest.pid\nwhile :; do sleep 0.05; done\n")
         script.chmod(0o755)
         run = self.start("run", [LANYARD, "run", "--capture", self.folder / "x.pcap", "--", script])
         wait_for(lambda: (self.folder / "guest.pid").exists() or not run.running(), "the guest")

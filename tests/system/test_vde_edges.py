@@ -40,7 +40,8 @@ class Directories(EdgeTest):
         done = self.run_words(stock, "-d", "-s", directory, "--dirmode", "02770", "-m", "0660",
                               "-p", pid_file)
         self.assertEqual(done.returncode, 0, done.stderr)
-        wait_for(lambda: pid_file.exists() and (directory / "ctl").exists(), "the stock switch")
+        wait_for(lambda: pid_file.exists() and pid_file.read_text() and (directory / "ctl").exists(),
+                 "the stock switch")
         pid = int(pid_file.read_text())
         try:
             done = self.run_words(VDE_SWITCH, "-s", directory, "--dirmode", "0700")
