@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 
+#include "netstack/base/counted.h"
+
 namespace netstack {
 
 LogThrottle::~LogThrottle() {
   if (hidden_count_ == 0) return;
-  const bool one = hidden_count_ == 1;
-  log_.line(fmt::format("{} more line{} about {} {} not shown", hidden_count_, one ? "" : "s",
-                        subject_, one ? "was" : "were"));
+  log_.line(fmt::format("{} about {} {} not shown", counted(hidden_count_, "more line"), subject_,
+                        hidden_count_ == 1 ? "was" : "were"));
 }
 
 void LogThrottle::line(std::string_view text) {
@@ -25,7 +26,8 @@ void LogThrottle::line(std::string_view text) {
   if (hidden_count_ == 0) {
     log_.line(text);
   } else {
-    log_.line(fmt::format("{} ({} lines before this one were not shown)", text, hidden_count_));
+    log_.line(fmt::format("{} ({} before this one {} not shown)", text,
+                          counted(hidden_count_, "line"), hidden_count_ == 1 ? "was" : "were"));
     hidden_count_ = 0;
   }
 }

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 
+#include "netstack/base/counted.h"
 #include "netstack/base/error.h"
 #include "netstack/frame/finish.h"
 
@@ -42,6 +43,10 @@ namespace {
 constexpr int kForever_ms = -1;  // for poll(2)
 constexpr const char* kCrowded = "frames arrive faster than it can be written";
 constexpr const char* kReaderGone = "its reader has gone away";
+
+const char* is_or_are(uint64_t count) {
+  return count == 1 ? "is" : "are";
+}
 }  // namespace
 
 Capture::Capture(std::string path, Loop& loop, Log& log, std::string_view application,
@@ -161,11 +166,12 @@ void Capture::say_crowding() {
 // Time runs out at the end only, when say_total() follows with a line.
 void Capture::say_error() {
   const int error = error_.load();
-  if (error == 0 || frames_lost() == 0 || reader_has_gone_) return;
+  const uint64_t lost_frames = frames_lost();
+  if (error == 0 || lost_frames == 0 || reader_has_gone_) return;
   if (std::exchange(said_error_, true)) return;
   if (error != ETIMEDOUT) {
-    log_.line(fmt::format("capture {}: {}; {} frames are not in it so far", path_,
-                          errno_text(error), frames_lost()));
+    log_.line(fmt::format("capture {}: {}; {} {} not in it so far", path_, errno_text(error),
+                          counted(lost_frames, "frame"), is_or_are(lost_frames)));
   }
   if (watcher_.on_trouble) watcher_.on_trouble(trouble());
 }
@@ -189,13 +195,14 @@ std::string Capture::trouble() const {
 
 void Capture::say_total() {
   if (reader_has_gone_) {
-    return log_.line(fmt::format("capture {}: {}, so it has ended, after {} frames", path_,
-                                 kReaderGone, frames_captured()));
+    return log_.line(fmt::format("capture {}: {}, so it has ended, after {}", path_, kReaderGone,
+                                 counted(frames_captured(), "frame")));
   }
-  if (frames_lost() == 0) return;
+  const uint64_t lost_frames = frames_lost();
+  if (lost_frames == 0) return;
   const char* why = error_.load() == ETIMEDOUT ? "its reader has stopped reading; " : "";
-  log_.line(fmt::format("capture {}: {}{} of {} frames are not in it", path_, why, frames_lost(),
-                        frames_lost() + frames_captured()));
+  log_.line(fmt::format("capture {}: {}{} of {} {} not in it", path_, why, lost_frames,
+                        counted(lost_frames + frames_captured(), "frame"), is_or_are(lost_frames)));
 }
 
 void Capture::close() {

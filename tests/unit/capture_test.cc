@@ -314,7 +314,7 @@ TEST_CASE(
   loop.tick(0);
   capture.close();
   REQUIRE(log.lines.size() == 1);
-  CHECK(log.lines[0].ends_with("fifo: its reader has gone away, so it has ended, after 1 frames"));
+  CHECK(log.lines[0].ends_with("fifo: its reader has gone away, so it has ended, after 1 frame"));
 }
 
 TEST_CASE("trouble is told by itself, and what a reader left unread at the end is trouble") {
@@ -336,7 +336,9 @@ TEST_CASE("trouble is told by itself, and what a reader left unread at the end i
     CHECK(troubles == std::vector<std::string>{"No space left on device"});
     REQUIRE(log.lines.size() == 1);
     CHECK(log.lines[0] ==
-          "capture /dev/full: No space left on device; 1 frames are not in it so far");
+          "capture /dev/full: No space left on device; 1 frame is not in it so far");
+    capture.close();
+    CHECK(log.lines.back() == "capture /dev/full: 1 of 1 frame is not in it");
   }
   SUBCASE("a reader that stands still") {
     REQUIRE(::mkfifo(dir.file("fifo").c_str(), 0600) == 0);

@@ -28,6 +28,11 @@ TEST_CASE("lines held back are counted: by the next one shown, or by the end") {
   throttle.reset();
   CHECK(log.lines.back() == "2 more lines about DHCP were not shown");
   CHECK(log.lines.size() == 7);
+  throttle.emplace(log, clock, "DHCP", 1);
+  for (int i = 0; i < 2; ++i) throttle->line("again");
+  clock.advance_ns(kThrottleWindow_ns);
+  throttle->line("again");
+  CHECK(log.lines.back() == "again (1 line before this one was not shown)");
   throttle.emplace(log, clock, "DHCP");
   throttle->line("once");
   throttle.reset();

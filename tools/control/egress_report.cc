@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "netstack/base/counted.h"
 #include "netstack/base/error.h"
 #include "netstack/gateway/policy.h"
 #include "tools/control/text_table.h"
@@ -148,8 +149,9 @@ std::string egress_table(const EgressBook& book) {
   }
   std::string text = text_table(rows);
   if (book.unlisted_count() != 0) {
-    text += fmt::format("and {} more flows, to places beyond the {} that are listed\n",
-                        book.unlisted_count(), EgressBook::kRowsMax);
+    text +=
+        fmt::format("and {}, to places beyond the {} that are listed\n",
+                    netstack::counted(book.unlisted_count(), "more flow"), EgressBook::kRowsMax);
   }
   return text;
 }
@@ -167,10 +169,9 @@ std::string learned_rules(const EgressBook& book) {
     text += learned_line(key, row);
   }
   if (book.unlisted_count() != 0) {
-    text += fmt::format(
-        "# not all: {} more flows went to places beyond the {} "
-        "that are listed\n",
-        book.unlisted_count(), EgressBook::kRowsMax);
+    text +=
+        fmt::format("# not all: {} went to places beyond the {} that are listed\n",
+                    netstack::counted(book.unlisted_count(), "more flow"), EgressBook::kRowsMax);
   }
   return text;
 }

@@ -1,7 +1,7 @@
 // No guest is hindered by a capture that misses frames, but who reads it is misled.
 #include <fmt/format.h>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -15,7 +15,7 @@ Findings check_captures(const LanSight& lan) {
     findings.push_back(
         warning(id, title,
                 fmt::format("capture {} to {} misses {}: {}", capture.id, capture.file,
-                            counted(capture.lost_count, "frame"), capture.trouble),
+                            netstack::counted(capture.lost_count, "frame"), capture.trouble),
                 "make room where it is written, or capture less: with a filter, or a snaplen"));
   }
   if (!findings.empty()) return findings;

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <map>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -122,7 +122,7 @@ Findings check_flows(const LanSight& lan) {
   if (!findings.empty()) return findings;
   return {{kId, kTitle,
            fmt::format("of {} with flows of late, none fails in all it tries",
-                       counted(records.size(), "guest"))}};
+                       netstack::counted(records.size(), "guest"))}};
 }
 
 }  // namespace tools

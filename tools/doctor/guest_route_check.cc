@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -17,8 +17,8 @@ Findings check_guest_routes(const LanSight& lan) {
         id, title,
         fmt::format("{} looks for {} on the LAN itself ({}, the last {:.0f} s ago): "
                     "it has no route by the gateway",
-                    lan.guest_name(guest.mac), sign.address, counted(sign.count, "ARP request"),
-                    sign.ago_s),
+                    lan.guest_name(guest.mac), sign.address,
+                    netstack::counted(sign.count, "ARP request"), sign.ago_s),
         fmt::format("in the guest: ip route replace default via {}", lan.gateway->address)));
     findings.back().cause = netstack::cause_row(netstack::Cause::kNoGuestRoute).id;
     findings.back().address = guest.mac;

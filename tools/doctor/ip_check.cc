@@ -11,8 +11,8 @@
 #include <map>
 #include <utility>
 
+#include "netstack/base/counted.h"
 #include "netstack/gateway/lease_table.h"
-#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -31,8 +31,9 @@ Finding describe_decline(const LanSight& lan, const GuestSight& guest) {
       problem("ips", "IP addresses",
               fmt::format("{} declined a lease of {} ({}, the last {:.0f} s ago), because another "
                           "machine has that address{}",
-                          lan.guest_name(guest.mac), address, counted(guest.declined.count, "time"),
-                          guest.declined.ago_s, claim == lan.claims.end() ? "" : ": " + claim->mac),
+                          lan.guest_name(guest.mac), address,
+                          netstack::counted(guest.declined.count, "time"), guest.declined.ago_s,
+                          claim == lan.claims.end() ? "" : ": " + claim->mac),
               "leave the other machine's address to DHCP, or give it one that no lease has");
   finding.cause = netstack::cause_row(netstack::Cause::kDuplicateIp).id;
   finding.address = guest.mac;
@@ -196,7 +197,7 @@ Findings check_ips(const LanSight& lan) {
         fmt::format("{} is claimed by {} and by {}{} ({} it changed hands, the last {:.0f} s "
                     "ago)",
                     claim.address, claim.mac, claim.rival, of_gateway ? ", the gateway" : "",
-                    counted(claim.change_count, "time"), claim.changed_s),
+                    netstack::counted(claim.change_count, "time"), claim.changed_s),
         of_gateway ? "give the guest another address: this is the gateway's"
                    : "give each guest an address of its own: leave it to DHCP, or see who has it "
                      "by hand"));

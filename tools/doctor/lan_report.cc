@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 
 namespace tools {
 
@@ -102,7 +102,7 @@ void draw_port(Page& page, const LanSight& lan, const Findings& findings, const 
   page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
                         port.plugs.empty() ? ""
                         : macs.empty()     ? "nobody was heard"
-                                           : counted(macs.size(), "station")));
+                                           : netstack::counted(macs.size(), "station")));
   for (size_t at = 0; at < std::min(macs.size(), kStationsShown_count); ++at) {
     page.line(fmt::format("{}    {} {}", page.stem(last),
                           page.mark(mark_of(lan, findings, port.number, macs[at])),
@@ -121,7 +121,8 @@ std::string tally(const Findings& findings) {
   const uint64_t problems = count(Mark::kProblem);
   const uint64_t warnings = count(Mark::kWarning);
   if (problems == 0 && warnings == 0) return "Nothing is wrong that can be seen.";
-  return fmt::format("{}, {}.", counted(problems, "problem"), counted(warnings, "warning"));
+  return fmt::format("{}, {}.", netstack::counted(problems, "problem"),
+                     netstack::counted(warnings, "warning"));
 }
 
 // --- JSON ---------------------------------------------------------------------------------------
@@ -156,9 +157,9 @@ std::string lan_text(const LanSight& lan, const Findings& findings, const PageSt
   const std::string gateway =
       lan.gateway ? fmt::format("gateway {} of {}", lan.gateway->address, lan.gateway->network)
                   : "no gateway";
-  page.line(
-      page.plain(fmt::format("LAN {}: {}, {}, {}", lan.directory, counted(lan.ports.size(), "port"),
-                             counted(lan.places().size(), "guest"), gateway)));
+  page.line(page.plain(fmt::format("LAN {}: {}, {}, {}", lan.directory,
+                                   netstack::counted(lan.ports.size(), "port"),
+                                   netstack::counted(lan.places().size(), "guest"), gateway)));
   for (const PortSight& port : lan.ports) {
     draw_port(page, lan, findings, port, &port == &lan.ports.back());
   }

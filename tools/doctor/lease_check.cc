@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -46,7 +46,7 @@ Finding describe(const LanSight& lan, const std::string& mac, const GuestPlace& 
     cure = "see whether the guest's DHCP client still runs";
   } else if (guest != nullptr && guest->dhcp.count > 0) {
     fact = fmt::format("asked for a lease {}, last {:.0f} s ago, and has none",
-                       counted(guest->dhcp.count, "time"), guest->dhcp.ago_s);
+                       netstack::counted(guest->dhcp.count, "time"), guest->dhcp.ago_s);
     cure = "see what the switch says of it on its standard error: the addresses may be used up";
   } else if (guest != nullptr && guest->foreign.count > 0) {
     fact = fmt::format("uses {}, which is not of {}, and never asked for a lease",
@@ -86,7 +86,7 @@ Findings check_leases(const LanSight& lan) {
   }
   if (!findings.empty()) return findings;
   return {{"leases", "leases",
-           fmt::format("{} {} a lease, {} an address by hand", counted(leased, "guest"),
+           fmt::format("{} {} a lease, {} an address by hand", netstack::counted(leased, "guest"),
                        leased == 1 ? "has" : "have", by_hand)}};
 }
 

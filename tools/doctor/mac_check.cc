@@ -2,7 +2,7 @@
 // a loop, in which every frame comes back at another port.
 #include <fmt/format.h>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -23,7 +23,7 @@ Findings check_macs(const LanSight& lan) {
         fmt::format("{} speaks from port {} and from port {} by turns ({}, the last {:.0f} s "
                     "ago)",
                     station.mac, station.moved_from, station.port,
-                    counted(station.move_count, "move"), station.moved_s),
+                    netstack::counted(station.move_count, "move"), station.moved_s),
         "give each guest a MAC address of its own (-device …,mac=)"));
     findings.back().cause = netstack::cause_row(netstack::Cause::kDuplicateMac).id;
     findings.back().address = station.mac;

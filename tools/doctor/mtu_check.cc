@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
+#include "netstack/base/counted.h"
 #include "netstack/base/counters.h"
-#include "tools/doctor/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -16,7 +16,7 @@ Findings check_mtu(const LanSight& lan) {
     if (at == port.drops.end()) continue;
     findings.push_back(warning(id, title,
                                fmt::format("{} longer than {} takes had to be dropped",
-                                           counted(at->second, "frame"), port.name()),
+                                           netstack::counted(at->second, "frame"), port.name()),
                                "give all guests of the LAN one MTU that each port carries: 9000 "
                                "goes everywhere"));
     findings.back().port = port.number;

@@ -3,7 +3,7 @@
 // like from here is the same, so the fact says what was seen and the cure names both.
 #include <fmt/format.h>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -48,12 +48,10 @@ void judge(const LanVisit& visit, const PortSight& port, Findings& findings) {
   if (before != nullptr && stands_still(*before, port)) {
     findings.push_back(
         dead(problem(kId, kTitle,
-                     fmt::format("{} takes nothing: {} for it, and none was taken "
+                     fmt::format("{} takes nothing: {} {} for it, and none was taken "
                                  "between two looks",
-                                 port.name(),
-                                 port.waiting_count() == 1
-                                     ? "1 frame waits"
-                                     : fmt::format("{} frames wait", port.waiting_count())),
+                                 port.name(), netstack::counted(port.waiting_count(), "frame"),
+                                 port.waiting_count() == 1 ? "waits" : "wait"),
                      "see whether its program is stopped or hangs, and whether the guest's link "
                      "is up"),
              port));

@@ -1,7 +1,7 @@
 // What the gateway told guests of late: each is a warning, since many a test wants it so.
 #include <fmt/format.h>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -14,11 +14,12 @@ constexpr size_t kShown_count = 10;  // the last ones
 
 Finding describe(const ReasonSight& reason) {
   const std::string port = reason.port == 0 ? "" : fmt::format(" port {}", reason.port);
-  Finding finding = warning(
-      kId, kTitle,
-      fmt::format("{} → {}{} {}, {}, last {:.0f} s ago: {}", reason.guest, reason.address, port,
-                  reason.protocol, counted(reason.count, "time"), reason.ago_s, reason.fact),
-      reason.cure.empty() ? "see `lanyard doctor --causes`" : reason.cure);
+  Finding finding =
+      warning(kId, kTitle,
+              fmt::format("{} → {}{} {}, {}, last {:.0f} s ago: {}", reason.guest, reason.address,
+                          port, reason.protocol, netstack::counted(reason.count, "time"),
+                          reason.ago_s, reason.fact),
+              reason.cure.empty() ? "see `lanyard doctor --causes`" : reason.cure);
   finding.cause = reason.cause;
   finding.guest_told = reason.told;
   return finding;

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "tools/doctor/counted.h"
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -50,11 +50,12 @@ Findings check_vlans(const LanSight& lan) {
     if (sign.count == 0 || sign.ago_s > kRecent_s) continue;
     const auto place = places.find(guest.mac);
     const bool heard = place != places.end() && is_heard_by_gateway(lan, place->second.vids);
-    findings.push_back(describe(lan, guest.mac,
-                                fmt::format("calls the gateway in VLAN {} ({}, the last "
-                                            "{:.0f} s ago)",
-                                            sign.number, counted(sign.count, "frame"), sign.ago_s),
-                                !heard));
+    findings.push_back(
+        describe(lan, guest.mac,
+                 fmt::format("calls the gateway in VLAN {} ({}, the last "
+                             "{:.0f} s ago)",
+                             sign.number, netstack::counted(sign.count, "frame"), sign.ago_s),
+                 !heard));
   }
   for (const auto& [mac, place] : places) {
     const bool said = std::ranges::find(findings, mac, &Finding::address) != findings.end();

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "netstack/base/counted.h"
 #include "tools/control/text_table.h"
-#include "tools/doctor/counted.h"
 
 namespace tools {
 
@@ -123,7 +123,7 @@ std::string signs_cell(const json& guest) {
     if (sign == guest.end() || !sign->is_object()) continue;
     const std::string count = cell(*sign, "count");
     text += fmt::format("{}{}{}", text.empty() ? "" : "; ",
-                        *row.noun == '\0' ? count : counted(count, row.noun), row.words);
+                        *row.noun == '\0' ? count : netstack::counted(count, row.noun), row.words);
     if (*row.detail != '\0') text += ' ' + cell(*sign, row.detail);
   }
   return text.empty() ? "-" : text;
@@ -222,7 +222,7 @@ std::string CtlTables::flows(const json& flows) const {
   }
   return text_table(rows, colours_) +
          fmt::format("{} live of {} at most, {} opened so far; the last {} shown\n",
-                     counted(cell(flows, "live"), "flow"), cell(flows, "limit"),
+                     netstack::counted(cell(flows, "live"), "flow"), cell(flows, "limit"),
                      cell(flows, "opened"), rows.size() - 1);
 }
 
@@ -307,7 +307,7 @@ std::string CtlTables::loops(const json& loops) const {
                      !engaged        ? "Frames do not come back."
                      : ports.empty() ? "Frames come back."
                                      : fmt::format("Frames come back, by the ports {}.", ports),
-                     counted(cell(loops, "episodes"), "loop"));
+                     netstack::counted(cell(loops, "episodes"), "loop"));
 }
 
 std::string CtlTables::forwards(const json& forwards) const {
@@ -341,7 +341,7 @@ std::string CtlTables::overview(const Overview& lan) const {
   }
   std::string text = fmt::format("{}  {}, {}, {} heard{}\n", bold(lan.directory, colours_),
                                  clean(lan.about.at("program").get_ref<const std::string&>()),
-                                 counted(items(lan.ports).size(), "port"),
+                                 netstack::counted(items(lan.ports).size(), "port"),
                                  items(lan.stations).size() == 1
                                      ? "1 address"
                                      : fmt::format("{} addresses", lan.stations.size()),

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "netstack/base/counted.h"
 #include "netstack/base/error.h"
 #include "tools/vde_switch/banner.h"
 
@@ -83,8 +84,8 @@ void Session::wait_for_tail() {
 
 void Session::on_drained() {
   if (lost_events_ > 0) {
-    state_.log.line(fmt::format("a console session missed {} events because it did not read",
-                                std::exchange(lost_events_, 0)));
+    state_.log.line(fmt::format("a console session missed {} because it did not read",
+                                netstack::counted(std::exchange(lost_events_, 0), "event")));
   }
   prompt_if_due();
   run_commands();

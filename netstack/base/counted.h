@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace tools {
+namespace netstack {
 
 // "1 guest", "2 guests": of nouns whose plural has an s.
 inline std::string counted(std::string_view count, std::string_view noun) {
@@ -14,4 +14,4 @@ inline std::string counted(uint64_t count, std::string_view noun) {
   return counted(std::to_string(count), noun);
 }
 
-}  // namespace tools
+}  // namespace netstack
