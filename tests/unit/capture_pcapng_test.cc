@@ -2,12 +2,12 @@
 // file when the disk is full.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +15,7 @@
 #include "netstack/port/memory_port.h"
 #include "netstack/port/shared_port.h"
 #include "tests/unit/capture_fixture.h"
+#include "tests/unit/file_size_limit.h"
 #include "tests/unit/pcapng_fixture.h"
 #include "vlan/switch.h"
 
@@ -171,20 +172,15 @@ TEST_CASE("a file that may not grow loses a port's first frames and describes it
   SystemClock clock;
   Loop loop{clock};
   MemoryLog log;
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
   Capture capture(dir.file("a.pcapng"), loop, log);
   const NamedPort first("first");
   const NamedPort late("late");
-  const rlimit small{10'001, before.rlim_max};
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+  std::optional<FileSizeLimit> limit(10'001);
   for (int i = 0; i < 20; ++i) observe(capture, frame_bytes(1000, 7), first);
   for (int i = 0; i < 5; ++i) observe(capture, frame_bytes(1000, 8), late);
-  const bool settled =
-      eventually([&] { return capture.frames_captured() + capture.frames_lost() == 25; });
+  REQUIRE(eventually([&] { return capture.frames_captured() + capture.frames_lost() == 25; }));
   const PcapngContents full = read_pcapng(dir.file("a.pcapng"));  // whole blocks, nothing else
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
-  REQUIRE(settled);
+  limit.reset();
   CHECK(full.frames.size() == capture.frames_captured());
   CHECK(full.frames.size() == 9);  // of 1044 bytes each
   CHECK(full.interfaces.size() == 1);

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -20,6 +19,7 @@
 
 #include "netstack/base/error.h"
 #include "tests/unit/capture_fixture.h"
+#include "tests/unit/file_size_limit.h"
 
 namespace {
 
@@ -191,18 +191,12 @@ TEST_CASE("a file that was made and takes no header is taken away again, one of 
   SystemClock clock;
   Loop loop{clock};
   MemoryLog log;
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
   std::ofstream(dir.file("old.pcap")).put('x');
-  const rlimit small{10, before.rlim_max};
-  const auto handled = ::signal(SIGXFSZ, SIG_IGN);  // as the programs do; no writer takes it here
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
   for (const char* name : {"new.pcap", "old.pcap"}) {
+    const FileSizeLimit limit(10, FileSizeLimit::Writer::kThisThread);
     Capture capture(dir.file(name), loop, log, "test", Capture::Writer::kWaits);
     CHECK_THROWS_AS(capture.begin_file(), Error);
   }
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
-  ::signal(SIGXFSZ, handled);
   CHECK_FALSE(std::filesystem::exists(dir.file("new.pcap")));
   CHECK(std::filesystem::exists(dir.file("old.pcap")));
 }
@@ -212,16 +206,12 @@ TEST_CASE("a file that may not grow ends with a whole record, and grows again wh
   SystemClock clock;
   Loop loop{clock};
   MemoryLog log;
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
   Capture capture(dir.file("a.pcap"), loop, log);
-  const rlimit small{10'000, before.rlim_max};  // no multiple of a record's 1016 bytes
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-  for (int i = 0; i < 20; ++i) observe(capture, frame_bytes(1000, static_cast<uint8_t>(i)));
-  const bool settled =
-      eventually([&] { return capture.frames_captured() + capture.frames_lost() == 20; });
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
-  REQUIRE(settled);
+  {
+    const FileSizeLimit limit(10'000);  // no multiple of a record's 1016 bytes
+    for (int i = 0; i < 20; ++i) observe(capture, frame_bytes(1000, static_cast<uint8_t>(i)));
+    REQUIRE(eventually([&] { return capture.frames_captured() + capture.frames_lost() == 20; }));
+  }
 
   CHECK(capture.frames_captured() == 9);  // 24 + 9 * 1016 = 9168
   const auto records = read_savefile(dir.file("a.pcap"));

@@ -1,20 +1,20 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
-#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <set>
 #include <sstream>
 
 #include "netstack/base/error.h"
 #include "netstack/port/memory_port.h"
 #include "tests/unit/control_bed.h"
+#include "tests/unit/file_size_limit.h"
 #include "tests/unit/port_fixture.h"
 #include "tools/control/capture_routes.h"
 
@@ -161,18 +161,15 @@ TEST_CASE("a capture that misses frames is one event, and says why") {
   tests::check_members(capture, "Capture");
   CHECK(capture["trouble"] == nullptr);
   MemoryPort* port = world.plug();
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  const rlimit small{1000, before.rlim_max};
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
   std::vector<json> seen;
+  std::optional<tests::FileSizeLimit> limit(1000);
   for (uint32_t number = 1; seen.empty() && number < 10'000; ++number) {  // the writer is a thread
     port->inject(numbered_frame(60, number));
     world.loop.tick(0);
     seen = parse_lines(read_all(events));
     ::usleep(1000);
   }
-  REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+  limit.reset();
   REQUIRE(seen.size() == 1);
   CHECK(seen[0]["id"] == 1);
   CHECK(seen[0]["file"] == file);
@@ -240,20 +237,16 @@ TEST_CASE("a capture takes a filter and a length, and refuses bad ones in one li
 TEST_CASE("a capture that is refused leaves no file, and takes none that was there") {
   World world;
   TemporaryDirectory folder;
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
-  const rlimit small{10, before.rlim_max};
-  const auto heard = std::signal(SIGXFSZ, SIG_IGN);  // as the programs do
   const std::string old = folder.file("old");
   std::ofstream(old) << "old";
   for (const std::string& file : {folder.file("new.pcap"), folder.file("new.pcapng"), old}) {
-    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
-    const ControlReply refused = world.ask("POST", "/captures", {{"file", file}});
-    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    const ControlReply refused = [&] {
+      const tests::FileSizeLimit limit(10, tests::FileSizeLimit::Writer::kThisThread);
+      return world.ask("POST", "/captures", {{"file", file}});
+    }();
     CHECK(refused.status == 409);
     CHECK(std::filesystem::exists(file) == (file == old));
   }
-  std::signal(SIGXFSZ, heard);
   CHECK(world.ask("POST", "/captures", {{"file", folder.file("a") + '\0'}}).status == 400);
   CHECK(!std::filesystem::exists(folder.file("a")));
   CHECK(world.ask("GET", "/captures").json == json::array());
