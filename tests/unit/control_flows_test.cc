@@ -171,6 +171,7 @@ TEST_CASE("an answer in pieces is one JSON text, whatever comes and goes in betw
   };
   CHECK(text_of(reply_with_array(numbers({}))) == "[]\n");
   CHECK(json::parse(text_of(reply_with_array(numbers({-1, -1})))) == json::array());
+  CHECK(text_of(reply_with_array(numbers({-1, -1, -1, 1}))).find("\n\n") == std::string::npos);
   CHECK(json::parse(text_of(reply_with_array(numbers({-1, 1, -1, 2, -1})))) == json({1, 2}));
   CHECK(json::parse(text_of(reply_with_object({}))) == json::object());
   CHECK(json::parse(text_of(reply_with_object({{.name = "a", .items = numbers({})},

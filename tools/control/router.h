@@ -12,7 +12,9 @@
 
 namespace tools {
 
-constexpr std::string_view kBlankPiece = "\n";  // white space means nothing in JSON
+// White space means nothing in JSON, and a space does not show: with a line end, a report that is
+// found in thousands of steps would begin with a page of empty lines.
+constexpr std::string_view kBlankPiece = " ";
 
 using NamedTexts = std::map<std::string, std::string, std::less<>>;
 
