@@ -101,7 +101,7 @@ LanDirectory::LanDirectory(const std::string& path, const LanDirectoryRules& rul
 // If the path leads to another directory by now, that one and what is in it are another switch's.
 LanDirectory::~LanDirectory() {
   if (!is_ours()) return;
-  sweep(rules_.own);
+  sweep(removes());
   if (removes()) ::rmdir(path_.c_str());
 }
 
@@ -196,8 +196,8 @@ void LanDirectory::set_mode_and_group() const {
 }
 
 // Asks the socket rather than the process id in its name: the id may be another process's by now,
-// or from another process namespace and mean nothing here. At the end of a directory that is our
-// own none is asked: live sockets lose their names too, and those that we may not connect to, being
+// or from another process namespace and mean nothing here. At the end of a directory that goes with
+// us none is asked: live sockets lose their names too, and those that we may not connect to, being
 // another user's. Their switch has gone, so nobody can need the name.
 void LanDirectory::sweep(bool all) const {
   for (const std::string& path : data_sockets_in(path_)) {

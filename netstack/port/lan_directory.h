@@ -38,9 +38,10 @@ struct LanDirectoryRules {
 // go of by itself, and for switches that do not lock by asking who answers at ctl. Where a switch
 // runs nothing is changed.
 //
-// At its end the directory is swept of socket files nobody has open, ours (NNN.N) and clients'
-// (.PID-N), and removed if we made it. Anything else in it stays, and so then does the directory.
-// LanDirectoryRules::own changes this.
+// At its end the directory is swept of a LAN's data sockets, ours (NNN.N) and clients' (.PID-N). If
+// we made it, all of them go, those of live clients too, and the directory with them. If it was
+// there, it stays, with the sockets that somebody has open; LanDirectoryRules::own changes this.
+// Anything else in it stays, and so then does the directory.
 class LanDirectory {
  public:
   // Throws Error: EX_USAGE (too long), EX_CANTCREAT (cannot be made or used), EX_UNAVAILABLE (a

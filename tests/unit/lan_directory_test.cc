@@ -139,14 +139,30 @@ TEST_CASE("a LAN directory is made with its mode and removed with what is dead i
   CHECK(files_in(parent.path).empty());
 }
 
-TEST_CASE("whatever is not a dead socket of a LAN stays") {
+// libvdeplug's own socket stands in the directory for as long as its client lives.
+TEST_CASE("a directory that was made goes with the sockets of clients that live on") {
   const TemporaryDirectory parent;
-  Fd alive(::socket(AF_UNIX, SOCK_DGRAM, 0));
+  const Fd alive(::socket(AF_UNIX, SOCK_DGRAM, 0));
   SocketFile alive_file;
-  const std::vector<std::string> kept{".00123-00000", ".hidden", "002.7", "notes", "other"};
+  const auto leave_alive = [&](const LanDirectory& lan) {
+    REQUIRE(bind_datagram(alive.get(), lan.file(".00123-00000"), 0700, alive_file) == 0);
+  };
+  SUBCASE("made") {
+    leave_alive(LanDirectory(parent.file("lan")));
+    CHECK(files_in(parent.path).empty());
+  }
+  SUBCASE("it was there") {
+    REQUIRE(::mkdir(parent.file("lan").c_str(), 0700) == 0);
+    leave_alive(LanDirectory(parent.file("lan")));
+    CHECK(files_in(parent.file("lan")) == std::vector<std::string>{".00123-00000"});
+  }
+}
+
+TEST_CASE("whatever is no socket of a LAN stays") {
+  const TemporaryDirectory parent;
+  const std::vector<std::string> kept{".hidden", "002.7", "notes", "other"};
   {
     const LanDirectory lan(parent.file("lan"));
-    REQUIRE(bind_datagram(alive.get(), lan.file(".00123-00000"), 0700, alive_file) == 0);
     touch(lan.file("002.7"));  // named like a socket, but a file
     touch(lan.file(".hidden"));
     touch(lan.file("notes"));
