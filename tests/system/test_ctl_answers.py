@@ -185,11 +185,13 @@ class StrangerTest(AnswerCase):
 
 class EmptyWordTest(AnswerCase):
     def test_an_empty_word_is_not_taken_for_none(self):
-        for option in ("--capture", "--egress-report", "--learn", "--lan", "--control"):
+        for option in ("--capture", "--egress-report", "--learn", "--lan", "--control", "--net",
+                       "--mtu", "--mac"):
             with self.subTest(option):
                 self.expect_line(self.run_lanyard("run", option, "", "--", "/bin/true"), 64,
-                                 f"{option}: an empty word is given; give a name")
+                                 f"{option}: an empty word is given; give a value")
         for words in (("switch", ""), ("switch", "lan", "--vhost-user", ""), ("switch", "lan", "--capture", ""),
+                      ("switch", "lan", "--nat", "--net", ""), ("switch", "lan", "--nat", "--mtu", ""),
                       ("plug", "--packet", "", "lan"), ("plug", "--tap", "", "lan"), ("plug", "--tap", "t", ""),
                       ("doctor", "--lan", ""), ("ctl", ""), ("ctl", "lan", "capture", "start", ""),
                       ("ctl", "lan", "capture", "stop", ""), ("ctl", "lan", "ports", ""),

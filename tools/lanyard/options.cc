@@ -15,7 +15,8 @@ void LanOptions::add_to(CLI::App& app) {
   app.add_option(
          "--net", net,
          "The guests' IPv4 network: gateway .2, DNS .3, leases from .15 (default 10.0.2.0/24)")
-      ->type_name("CIDR");
+      ->type_name("CIDR")
+      ->check(refuse_empty);
   app.add_option(
          "--hostfwd", forwards,
          "Forward a host port into a guest, for example tcp:127.0.0.1:2222-:22; may be repeated")
@@ -63,7 +64,8 @@ void LanOptions::add_names_to(CLI::App& app) {
                  "consul=127.0.0.1:8600; may be repeated")
       ->type_name("SUFFIX=SERVER");
   app.add_option("--mtu", mtu, "The MTU guests are told, 576 to 65521 (default: not told, 1500)")
-      ->type_name("BYTES");
+      ->type_name("BYTES")
+      ->check(refuse_empty);
 }
 
 std::string LanOptions::gateway_options() const {

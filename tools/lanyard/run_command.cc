@@ -194,7 +194,8 @@ void add_run_command(CLI::App& app, const std::vector<std::string>& guest_comman
   command
       ->add_option("--mac", options->guest.mac,
                    "The card's MAC address (default: 52:54:00 and random)")
-      ->type_name("MAC");
+      ->type_name("MAC")
+      ->check(refuse_empty);
   command
       ->add_option("--transport", options->guest.transport,
                    "How the guest is plugged in (default: the fastest that is possible)")
