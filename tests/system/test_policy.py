@@ -3,6 +3,7 @@ reached for, the rules learned from it, `--restrict`, and rules that change whil
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -212,6 +213,40 @@ class Policy(LanTest):
                           options=["--egress-report", "/dev/full", "--learn", str(self.folder / "rules")])
         self.assertEqual(lan.stop(), 73)
         self.assertTrue((self.folder / "rules").read_text().startswith("# "))
+
+    def test_one_file_for_two_things(self):
+        (self.folder / "there").write_text("kept")
+        (self.folder / "link").symlink_to("there")
+        (self.folder / "ahead").symlink_to("absent")
+        os.link(self.folder / "there", self.folder / "hard")
+        before = sorted(os.listdir(self.folder))
+        for one, other in (("absent", "absent"), ("absent", "./absent"), ("absent", "ahead"), ("there", "there"),
+                           ("there", "link"), ("hard", "there"), ("there", f"../{self.folder.name}/there")):
+            for options in (["--capture", one, "--egress-report", other], ["--learn", one, "--capture", other],
+                            ["--learn", one, "--egress-report", other]):
+                for words in (["switch", "lan", "--nat", *options], ["run", *options, "--", "/bin/true"]):
+                    with self.subTest(words):
+                        done = subprocess.run([LANYARD, *words], cwd=self.folder, capture_output=True, text=True,
+                                              timeout=30)
+                        self.assertEqual(done.returncode, 64)
+                        self.assertRegex(done.stderr, r"^lanyard: cannot use --\S+ \S+: it is the file of "
+                                                      r"--\S+ \S+ as well[^\n]*; name another file\n$")
+        self.assertEqual(sorted(os.listdir(self.folder)), before)
+        self.assertEqual((self.folder / "there").read_text(), "kept")
+        for options in (["--capture", "-", "--egress-report", "/dev/stdout"],
+                        ["--capture", "/dev/stdout", "--learn", "/dev/fd/1"]):
+            done = subprocess.run([LANYARD, "run", *options, "--", "/bin/true"], cwd=self.folder,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
+            self.assertEqual((done.returncode, done.stdout), (64, b""), done.stderr)
+
+    def test_one_place_for_two_things_that_takes_both(self):
+        for options in (["--capture", "/dev/null", "--egress-report", "/dev/null", "--learn", "/dev/null"],
+                        ["--egress-report", "/dev/stdout", "--learn", "/dev/stdout"],
+                        ["--capture", "a", "--egress-report", "b", "--learn", "c"]):
+            with self.subTest(options):
+                done = subprocess.run([LANYARD, "run", "--show", *options, "--", "qemu-system-x86_64"],
+                                      cwd=self.folder, capture_output=True, text=True, timeout=30)
+                self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_rules_that_are_none(self):
         for options, why in ((["--nat", "--allow", "tcp:example.org:https"], "neither a port nor a range"),

@@ -7,11 +7,13 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <optional>
 #include <string_view>
 
 #include "netstack/base/error.h"
 #include "netstack/base/fd.h"
+#include "netstack/capture/output.h"
 #include "tools/control/egress_report.h"
 #include "tools/lanyard/given_word.h"
 
@@ -53,6 +55,31 @@ void check_one(const std::string& path) {
   if (::access(folder_of(path).c_str(), W_OK | X_OK) != 0) {
     throw cannot_write(path, "give a file in a folder you may write to");
   }
+}
+
+// Where a file will be that is not there yet: a symbolic link may lead to it already.
+std::filesystem::path place_of(const std::string& path) {
+  constexpr int kLinksMax_count = 40;  // the kernel's own limit
+  std::error_code failed;
+  std::filesystem::path place = std::filesystem::absolute(path, failed);
+  for (int links = 0; links < kLinksMax_count; ++links) {
+    const std::filesystem::path target = std::filesystem::read_symlink(place, failed);
+    if (failed) break;
+    place = place.parent_path() / target;
+  }
+  return std::filesystem::weakly_canonical(place, failed);
+}
+
+// Of two files that are written: one would take the other's place, or stand in the middle of it. A
+// terminal and /dev/null take both, and a pipe takes two texts.
+bool spoil_each_other(const std::string& one, const std::string& other, bool both_are_texts) {
+  struct stat first {};
+  struct stat second {};
+  const bool is_there = ::stat(one.c_str(), &first) == 0;
+  if (is_there != (::stat(other.c_str(), &second) == 0)) return false;
+  if (!is_there) return place_of(one) == place_of(other);
+  if (first.st_dev != second.st_dev || first.st_ino != second.st_ino) return false;
+  return both_are_texts ? S_ISREG(first.st_mode) : !S_ISCHR(first.st_mode);
 }
 
 // Into a file beside it that then takes its place: a reader never meets half a
@@ -102,6 +129,22 @@ std::vector<std::string> EgressFiles::directories() const {
 void EgressFiles::check_writable() const {
   check_one(report);
   check_one(learned);
+}
+
+void EgressFiles::refuse_one_file_for_two(const std::string& capture) const {
+  const auto keep_apart = [](const char* option, const std::string& path, const char* other_option,
+                             const std::string& other, bool both_are_texts) {
+    if (path.empty() || other.empty() || !spoil_each_other(path, other, both_are_texts)) return;
+    throw netstack::Error(
+        EX_USAGE, fmt::format("cannot use {} {}: it is the file of {} {} as well, and one would be "
+                              "written over the other; name another file",
+                              option, path, other_option, other));
+  };
+  const std::string captured =
+      !capture.empty() && netstack::is_standard_output(capture) ? "/dev/stdout" : capture;
+  keep_apart("--egress-report", report, "--capture", captured, false);
+  keep_apart("--learn", learned, "--capture", captured, false);
+  keep_apart("--learn", learned, "--egress-report", report, true);
 }
 
 void EgressFiles::write(const netstack::FlowAccount& account) const {

@@ -19,6 +19,9 @@ struct EgressFiles {
   bool any() const { return !report.empty() || !learned.empty(); }
   // Whether the files could be written, before the LAN starts. Throws Error.
   void check_writable() const;
+  // Whether each of these files, and the capture's (empty: none), is a file of its own. Throws
+  // Error.
+  void refuse_one_file_for_two(const std::string& capture) const;
   // Each file is whole or as it was before. Throws Error, after having tried
   // both.
   void write(const netstack::FlowAccount& account) const;

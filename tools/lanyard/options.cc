@@ -112,6 +112,7 @@ netstack::GatewayConfig LanOptions::gateway() const {
   if (!mtu.empty()) names.mtu = NamesConfig::parse_mtu(mtu);
   config.policy = policy.config();
   egress.check_writable();
+  egress.refuse_one_file_for_two(capture);
   config.check_names();
   return config;
 }
