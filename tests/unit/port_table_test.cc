@@ -67,6 +67,23 @@ TEST_CASE("a shared port counts what endpoints took, also after they have left")
   CHECK(port.shared.totals().dropped() == 0);
 }
 
+TEST_CASE("a peer that is closed again and again does not hide what another did") {
+  ConsoleWorld world;
+  MemoryPort* other = world.plug({.owner = 0});
+  for (int call = 0; call < 100; ++call) {
+    world.lan.remove(*world.plug({.owner = 0}), "it sends garbage");
+    world.loop.tick(0);
+  }
+  CHECK(world.log.lines.size() == netstack::kThrottleLines_count);
+  world.lan.remove(*other, "its rings are broken");
+  world.loop.tick(0);
+  CHECK(world.log.lines.back() == "plug: its rings are broken; its port is closed");
+  world.clock.advance_ns(netstack::kThrottleWindow_ns);
+  world.lan.remove(*world.plug({.port_number = 2, .owner = 0}), "it sends garbage");
+  CHECK(world.log.lines.back() ==
+        "plug: it sends garbage; its port is closed (95 lines before this one were not shown)");
+}
+
 TEST_CASE("a port that nobody is at keeps its VLANs and forgets its stations") {
   ConsoleWorld world;
   MemoryPort* one = world.plug({.owner = 0});

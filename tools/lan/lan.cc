@@ -38,7 +38,6 @@ vlan::FdbConfig fdb_config(const LanHabits& habits) {
 Lan::Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits)
     : loop_(loop),
       log_(log),
-      peers_log_(log, loop.clock(), "ports that were closed"),
       habits_(habits),
       switch_(loop.clock(), fdb_config(habits)),
       poller_(loop),
@@ -109,9 +108,20 @@ Port* Lan::add_plug(std::unique_ptr<Port> port, const PlugRequest& request) {
 
 void Lan::remove(Port& port, std::string_view why) {
   if (std::ranges::find(leaving_, &port) != leaving_.end()) return;
-  if (!why.empty()) peers_log_.line(fmt::format("{}: {}; its port is closed", port.name(), why));
+  if (!why.empty()) {
+    peers_log(port).line(fmt::format("{}: {}; its port is closed", port.name(), why));
+  }
   if (leaving_.empty()) loop_.at_end_of_tick([this] { destroy_leaving(); });
   leaving_.push_back(&port);
+}
+
+// Peers that call again get the number they had, the lowest free one.
+netstack::LogThrottle& Lan::peers_log(const Port& endpoint) {
+  const NumberedPort* port = ports_.port_of(endpoint);
+  const netstack::PortId number = port != nullptr ? port->number : 0;
+  return peers_logs_
+      .try_emplace(number, log_, loop_.clock(), fmt::format("what was at port {}", number))
+      .first->second;
 }
 
 void Lan::destroy_leaving() {

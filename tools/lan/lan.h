@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -58,13 +59,15 @@ class Lan final : public netstack::PortHost {
   std::string directory() const { return directory_ ? directory_->path() : std::string(); }
 
  private:
+  netstack::LogThrottle& peers_log(const netstack::Port& endpoint);
   void destroy_leaving();
   void say_drops(const netstack::Port& endpoint);
   void say_storm(const vlan::StormReport& report);
 
   netstack::Loop& loop_;
   netstack::Log& log_;
-  netstack::LogThrottle peers_log_;  // lines that peers can cause at will
+  // Lines that peers can cause at will. By port, so that none hides what is said of another.
+  std::map<netstack::PortId, netstack::LogThrottle> peers_logs_;
   LanHabits habits_;
   MirrorSet mirrors_;
   vlan::Switch switch_;
