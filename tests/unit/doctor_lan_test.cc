@@ -136,6 +136,47 @@ TEST_CASE("where two are at odds, both bear the mark") {
   }
 }
 
+TEST_CASE("of one kind of trouble a few are shown, and all are counted") {
+  LanSight lan = lan_of(2);
+  const unsigned forged_count = 100;
+  for (unsigned at = 0; at < forged_count; ++at) {
+    lan.stations.push_back({"forged " + std::to_string(100 + at), 0, 3, 1, 0, 0, 0});
+  }
+  lan.ports[2].link_up = false;
+  const Findings all = check_lan({lan, lan});
+  const std::string text = text_of(lan);
+  CAPTURE(text);
+  CHECK(has(text, "✗ leases          forged 104 on port 3 sends frames"));
+  CHECK(has(text, "✗ leases          and 95 more such problems [no-lease]\n"));
+  CHECK_FALSE(has(text, "✗ leases          forged 105"));
+  CHECK(has(text, "the link of port 3"));
+  CHECK(has(text, "\n100 problems, 1 warning.\n"));
+
+  const auto json = nlohmann::json::parse(lan_json(lan, all));
+  uint64_t problem_count = 0;
+  for (const auto& check : json["checks"]) {
+    if (check["mark"] == "problem") problem_count += check.value("more", uint64_t{1});
+  }
+  CHECK(problem_count == forged_count);
+  for (const auto& station : json["ports"][2]["stations"]) {
+    const bool forged = station["mac"].get<std::string>().starts_with("forged");
+    CHECK(station["mark"] == (forged ? "problem" : "warning"));
+  }
+  CHECK(json["checks"].size() < 25);
+}
+
+TEST_CASE("as many as are shown need no line for the others") {
+  const Findings five(kShownOfKind_count, problem("a", "a", "it is broken", "mend it"));
+  CHECK(shown(five).size() == five.size());
+  Findings six = five;
+  six.push_back(five.front());
+  CHECK(shown(six).back().fact == "and 1 more such problem");
+  six.back().cause = "another kind";
+  CHECK(shown(six).back().fact == "it is broken");
+  const Findings well(20, Finding{"a", "a", "it works"});
+  CHECK(shown(well).size() == well.size());
+}
+
 TEST_CASE("the nameserver's address is the gateway's, too") {
   LanSight lan = lan_of(2);
   lan.claims.push_back({"10.0.2.3", kTwo, 1, true, 1, 1, kGateway, 1});

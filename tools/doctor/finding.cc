@@ -1,8 +1,13 @@
 #include "tools/doctor/finding.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <map>
+#include <tuple>
 #include <utility>
 
+#include "netstack/base/counted.h"
 #include "netstack/base/error.h"
 
 namespace tools {
@@ -18,6 +23,16 @@ bool is_silence(netstack::Cause cause) {
 
 ordered_json text_or_null(const std::string& text) {
   return text.empty() ? ordered_json(nullptr) : ordered_json(text);
+}
+
+// For `count` more of the kind of `one`.
+Finding stand_in(const Finding& one, uint64_t count) {
+  const std::string noun = fmt::format("more such {}", mark_name(one.mark()));
+  Finding finding{one.id, one.title, "and " + netstack::counted(count, noun), false, one.needed};
+  finding.cure = "mend these, and look again";
+  finding.cause = one.cause;
+  finding.more_count = count;
+  return finding;
 }
 
 }  // namespace
@@ -78,6 +93,22 @@ const Finding* first_problem(const Findings& findings) {
   return at == findings.end() ? nullptr : &*at;
 }
 
+Findings shown(const Findings& findings) {
+  using Kind = std::tuple<std::string_view, Mark, std::string_view>;
+  const auto kind_of = [](const Finding& one) { return Kind(one.id, one.mark(), one.cause); };
+  std::map<Kind, uint64_t> totals;
+  for (const Finding& one : findings) ++totals[kind_of(one)];
+  std::map<Kind, uint64_t> counts;
+  Findings few;
+  for (const Finding& one : findings) {
+    const uint64_t count = ++counts[kind_of(one)];
+    if (one.ok || count <= kShownOfKind_count) few.push_back(one);
+    const uint64_t more = totals[kind_of(one)] - count;
+    if (!one.ok && count == kShownOfKind_count && more > 0) few.push_back(stand_in(one, more));
+  }
+  return few;
+}
+
 ordered_json as_json(const Finding& finding) {
   ordered_json out;
   out["id"] = finding.id;
@@ -93,6 +124,7 @@ ordered_json as_json(const Finding& finding) {
   out["cure"] = text_or_null(finding.cure);
   out["errno"] = finding.errno_value != 0 ? ordered_json(netstack::errno_name(finding.errno_value))
                                           : ordered_json(nullptr);
+  if (finding.more_count > 0) out["more"] = finding.more_count;
   return out;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -29,6 +30,7 @@ struct Finding {
   std::string other_address = {};     // of the second, where two are at odds
   std::optional<unsigned> other_port = {};
   std::string guest_told = {};  // what a guest is told about it; empty: nothing
+  uint64_t more_count = 0;  // it stands for so many of its kind that are not shown; 0: for itself
 
   Mark mark() const;
 };
@@ -45,6 +47,10 @@ Finding problem(std::string id, std::string title, std::string fact, std::string
 void take_reason(Finding& finding, const netstack::Reason& reason, bool v6);
 
 Mark worst(const Findings& findings);
+// As they are shown: of each kind of trouble (id, mark and cause) the first few, and one that
+// stands for all the others, so that a guest with many faces does not bury what else is wrong.
+constexpr size_t kShownOfKind_count = 5;
+Findings shown(const Findings& findings);
 const Finding* first_problem(const Findings& findings);  // null: none
 
 nlohmann::ordered_json as_json(const Finding& finding);

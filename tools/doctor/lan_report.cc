@@ -184,7 +184,7 @@ std::string lan_json(const LanSight& lan, const Findings& findings) {
   out["ports"] = ordered_json::array();
   for (const PortSight& port : lan.ports) out["ports"].push_back(port_json(lan, findings, port));
   out["checks"] = ordered_json::array();
-  for (const Finding& finding : findings) out["checks"].push_back(as_json(finding));
+  for (const Finding& finding : shown(findings)) out["checks"].push_back(as_json(finding));
   return dump(out);
 }
 

@@ -60,7 +60,7 @@ void Page::finding(const Finding& finding) {
 }
 
 void Page::findings(const Findings& findings) {
-  for (const Finding& one : findings) finding(one);
+  for (const Finding& one : shown(findings)) finding(one);
 }
 
 std::string Page::plain(std::string_view words) const {

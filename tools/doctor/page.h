@@ -26,7 +26,7 @@ class Page {
   void line(std::string_view text);   // as it is
   // "✓ IPv4 route    8.8.8.8 via …", and below it the cure, unless an earlier line said the same.
   void finding(const Finding& finding);
-  void findings(const Findings& findings);
+  void findings(const Findings& findings);  // as they are shown()
 
   // Words from peers, as they may stand on a page: control characters become '?', and so does what
   // is not ASCII where the page is.

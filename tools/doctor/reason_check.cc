@@ -10,7 +10,6 @@ namespace {
 
 constexpr const char* kId = "reasons";
 constexpr const char* kTitle = "unreachable";
-constexpr size_t kShown_count = 10;  // the last ones
 
 Finding describe(const ReasonSight& reason) {
   const std::string port = reason.port == 0 ? "" : fmt::format(" port {}", reason.port);
@@ -30,16 +29,9 @@ Finding describe(const ReasonSight& reason) {
 Findings check_reasons(const LanSight& lan) {
   if (!lan.reasons) return {{kId, kTitle, "not looked for: no gateway tells of reasons"}};
   Findings findings;
-  size_t older = 0;
   for (auto at = lan.reasons->rbegin(); at != lan.reasons->rend(); ++at) {
-    if (at->ago_s > kRecent_s) continue;
-    if (findings.size() < kShown_count) {
-      findings.push_back(describe(*at));
-    } else {
-      ++older;
-    }
+    if (at->ago_s <= kRecent_s) findings.push_back(describe(*at));
   }
-  if (older > 0) findings.back().fact += fmt::format(" (and {} before)", older);
   if (!findings.empty()) return findings;
   return {{kId, kTitle, "guests were told of nothing out of reach"}};
 }

@@ -89,7 +89,7 @@ std::string as_json(const Outlook& outlook, const Findings& host) {
   out["errno"] = failing == nullptr ? ordered_json(nullptr) : as_json(*failing)["errno"];
   out["checks"] = ordered_json::array();
   for (const Findings* part : {&outlook.checks, &host}) {
-    for (const Finding& one : *part) out["checks"].push_back(as_json(one));
+    for (const Finding& one : shown(*part)) out["checks"].push_back(as_json(one));
   }
   return dump(out);
 }
