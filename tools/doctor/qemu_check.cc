@@ -20,7 +20,7 @@ using driver::QemuFeatures;
 std::string transports(const QemuFeatures& qemu) {
   std::string names;
   const auto add = [&](bool has, const char* name) {
-    if (has) names += (names.empty() ? "" : ", ") + std::string(name);
+    if (has) names.append(names.empty() ? "" : ", ").append(name);
   };
   add(qemu.vhost_user, "vhost-user");
   add(qemu.stream, "stream");

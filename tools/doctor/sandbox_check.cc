@@ -94,7 +94,8 @@ Finding check_namespaces() {
     const std::string path = fmt::format("/proc/self/ns/{}", kind);
     const ssize_t size = ::readlink(path.c_str(), target.data(), target.size());
     const std::string id(target.data(), size > 0 ? static_cast<size_t>(size) : 0);
-    fact += (fact.empty() ? "" : ", ") + (id.empty() ? fmt::format("{}: unknown", kind) : id);
+    fact.append(fact.empty() ? "" : ", ")
+        .append(id.empty() ? fmt::format("{}: unknown", kind) : id);
   }
   Finding finding{"namespaces", "namespaces", fact};
   finding.needed = false;

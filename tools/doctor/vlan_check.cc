@@ -18,7 +18,7 @@ std::string vlan_name(unsigned vid) {
 
 std::string names(const std::vector<unsigned>& vids) {
   std::string text;
-  for (const unsigned vid : vids) text += (text.empty() ? "" : ", ") + vlan_name(vid);
+  for (const unsigned vid : vids) text.append(text.empty() ? "" : ", ").append(vlan_name(vid));
   return text;
 }
 

@@ -84,7 +84,8 @@ TextCell link_cell(const json& port) {
 
 std::string plugs_cell(const json& plugs) {
   std::string text;
-  for (const json& plug : items(plugs)) text += (text.empty() ? "" : ", ") + cell(plug, "name");
+  for (const json& plug : items(plugs))
+    text.append(text.empty() ? "" : ", ").append(cell(plug, "name"));
   return text.empty() ? "-" : text;
 }
 
@@ -301,7 +302,8 @@ std::string CtlTables::guests(const json& book) const {
 
 std::string CtlTables::loops(const json& loops) const {
   std::string ports;
-  for (const json& port : loops.at("ports")) ports += (ports.empty() ? "" : ", ") + port.dump();
+  for (const json& port : loops.at("ports"))
+    ports.append(ports.empty() ? "" : ", ").append(port.dump());
   const bool engaged = loops.at("engaged") == true;
   return fmt::format("{} {} since the switch started.\n",
                      !engaged        ? "Frames do not come back."
