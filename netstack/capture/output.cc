@@ -13,7 +13,6 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <optional>
 #include <string_view>
 
 #include "netstack/base/clock.h"
@@ -43,19 +42,6 @@ uint64_t now_ns() {
   return clock.monotonic_ns();
 }
 
-// The N of "-", "/dev/stdout" and "/dev/fd/N".
-std::optional<int> given_descriptor(std::string_view path) {
-  if (path == "-" || path == "/dev/stdout") return STDOUT_FILENO;
-  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
-    if (!path.starts_with(prefix)) continue;
-    const std::string_view digits = path.substr(prefix.size());
-    int fd = -1;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
-    if (error == std::errc() && end == digits.data() + digits.size() && fd >= 0) return fd;
-  }
-  return std::nullopt;
-}
-
 Error open_error(int error, const std::string& path) {
   const std::string tried = fmt::format("write capture {}", path);
   struct stat what {};
@@ -71,6 +57,19 @@ Error open_error(int error, const std::string& path) {
 }
 
 }  // namespace
+
+std::optional<int> given_descriptor(std::string_view path) {
+  if (path == "-" || path == "/dev/stdout") return STDOUT_FILENO;
+  if (path == "/dev/stderr") return STDERR_FILENO;
+  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!path.starts_with(prefix)) continue;
+    const std::string_view digits = path.substr(prefix.size());
+    int fd = -1;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
+    if (error == std::errc() && end == digits.data() + digits.size() && fd >= 0) return fd;
+  }
+  return std::nullopt;
+}
 
 bool is_standard_output(std::string_view path) {
   return given_descriptor(path) == STDOUT_FILENO;

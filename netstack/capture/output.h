@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,6 +10,11 @@
 #include "netstack/base/fd.h"
 
 namespace netstack {
+
+// The descriptor that a path of ours names, one the user opened: "-" and "/dev/stdout",
+// "/dev/stderr",
+// "/dev/fd/N". Nothing: a file.
+std::optional<int> given_descriptor(std::string_view path);
 
 // True: a capture of this name goes to our standard output ("-", "/dev/stdout", "/dev/fd/1"), so
 // nobody else may write there.

@@ -239,6 +239,25 @@ class Policy(LanTest):
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
             self.assertEqual((done.returncode, done.stdout), (64, b""), done.stderr)
 
+    def test_reports_to_what_the_user_opened(self):
+        output = self.folder / "output"
+        with open(output, "w", encoding="utf-8") as opened:
+            switch = subprocess.Popen([LANYARD, "switch", "lan", "--nat", "--egress-report", "/dev/fd/1", "--learn",
+                                       "/dev/fd/1"], cwd=self.folder, stdout=opened, stderr=subprocess.PIPE, text=True)
+            self.addCleanup(switch.kill)
+            lan_harness.wait_for((self.folder / "lan" / "ctl").exists, "the LAN")
+            opened.write("before\n")
+            opened.flush()
+            switch.terminate()
+            _, said = switch.communicate(timeout=60)
+        self.assertEqual(switch.returncode, 0, said)
+        self.assertRegex(output.read_text(), r"^before\nPROTOCOL .*\n# What guests ")
+        with open("/dev/null", encoding="utf-8") as to_read:
+            done = subprocess.run([LANYARD, "switch", "lan", "--nat", "--learn", f"/dev/fd/{to_read.fileno()}"],
+                                  cwd=self.folder, capture_output=True, text=True, timeout=30,
+                                  pass_fds=[to_read.fileno()])
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (73, 1), done.stderr)
+
     def test_one_place_for_two_things_that_takes_both(self):
         for options in (["--capture", "/dev/null", "--egress-report", "/dev/null", "--learn", "/dev/null"],
                         ["--egress-report", "/dev/stdout", "--learn", "/dev/stdout"],

@@ -48,6 +48,12 @@ netstack::Error cannot_write(const std::string& path, const char* remedy) {
 
 void check_one(const std::string& path) {
   if (path.empty()) return;
+  if (const auto given = netstack::given_descriptor(path)) {
+    const int flags = ::fcntl(*given, F_GETFL);
+    if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY) return;
+    errno = EBADF;
+    throw cannot_write(path, "redirect it, or name a file");
+  }
   if (is_special(path)) {
     if (::access(path.c_str(), W_OK) == 0) return;
     throw cannot_write(path, "give a file you may write to");
@@ -70,21 +76,33 @@ std::filesystem::path place_of(const std::string& path) {
   return std::filesystem::weakly_canonical(place, failed);
 }
 
+bool look_at(const std::string& path, struct stat& status) {
+  const auto given = netstack::given_descriptor(path);
+  return (given ? ::fstat(*given, &status) : ::stat(path.c_str(), &status)) == 0;
+}
+
 // Of two files that are written: one would take the other's place, or stand in the middle of it. A
-// terminal and /dev/null take both, and a pipe takes two texts.
+// terminal and /dev/null take both; a pipe, and what the user opened, takes one text after another.
 bool spoil_each_other(const std::string& one, const std::string& other, bool both_are_texts) {
   struct stat first {};
   struct stat second {};
-  const bool is_there = ::stat(one.c_str(), &first) == 0;
-  if (is_there != (::stat(other.c_str(), &second) == 0)) return false;
+  const bool is_there = look_at(one, first);
+  if (is_there != look_at(other, second)) return false;
   if (!is_there) return place_of(one) == place_of(other);
   if (first.st_dev != second.st_dev || first.st_ino != second.st_ino) return false;
-  return both_are_texts ? S_ISREG(first.st_mode) : !S_ISCHR(first.st_mode);
+  if (!both_are_texts) return !S_ISCHR(first.st_mode);
+  const bool open = netstack::given_descriptor(one) && netstack::given_descriptor(other);
+  return S_ISREG(first.st_mode) && !open;
 }
 
 // Into a file beside it that then takes its place: a reader never meets half a
-// report. A pipe or a terminal is written to as it is.
+// report. A pipe or a terminal is written to as it is, and so is what the user opened: beside
+// /dev/stdout there is /dev.
 void write_whole(const std::string& path, const std::string& text) {
+  if (const auto given = netstack::given_descriptor(path)) {
+    if (write_all(*given, text)) return;
+    throw cannot_write(path, "");
+  }
   if (is_special(path)) {
     const netstack::Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (file && write_all(file.get(), text)) return;
@@ -121,7 +139,8 @@ void EgressFiles::add_to(CLI::App& app) {
 std::vector<std::string> EgressFiles::directories() const {
   std::vector<std::string> folders;
   for (const std::string& path : {report, learned}) {
-    if (!path.empty()) folders.push_back(is_special(path) ? path : folder_of(path));
+    if (path.empty() || netstack::given_descriptor(path)) continue;
+    folders.push_back(is_special(path) ? path : folder_of(path));
   }
   return folders;
 }
@@ -140,10 +159,8 @@ void EgressFiles::refuse_one_file_for_two(const std::string& capture) const {
                               "written over the other; name another file",
                               option, path, other_option, other));
   };
-  const std::string captured =
-      !capture.empty() && netstack::is_standard_output(capture) ? "/dev/stdout" : capture;
-  keep_apart("--egress-report", report, "--capture", captured, false);
-  keep_apart("--learn", learned, "--capture", captured, false);
+  keep_apart("--egress-report", report, "--capture", capture, false);
+  keep_apart("--learn", learned, "--capture", capture, false);
   keep_apart("--learn", learned, "--egress-report", report, true);
 }
 
