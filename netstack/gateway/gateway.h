@@ -5,56 +5,32 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "netstack/base/log.h"
+#include "netstack/config/gateway_config.h"
+#include "netstack/flows/flow_account.h"
+#include "netstack/flows/fragments.h"
+#include "netstack/flows/guest_packet.h"
+#include "netstack/flows/name_book.h"
+#include "netstack/flows/policy.h"
 #include "netstack/frame/port.h"
-#include "netstack/gateway/connect_watch.h"
-#include "netstack/gateway/echo.h"
-#include "netstack/gateway/flow_account.h"
-#include "netstack/gateway/forwards.h"
-#include "netstack/gateway/fragments.h"
-#include "netstack/gateway/gateway_config.h"
 #include "netstack/gateway/guest_book.h"
-#include "netstack/gateway/guest_forwards.h"
-#include "netstack/gateway/guest_packet.h"
-#include "netstack/gateway/large_segments.h"
-#include "netstack/gateway/name_book.h"
-#include "netstack/gateway/name_service.h"
-#include "netstack/gateway/nat_engine.h"
-#include "netstack/gateway/policy.h"
-#include "netstack/gateway/reachability.h"
-#include "netstack/gateway/reason_book.h"
 #include "netstack/gateway/relayed_error.h"
-#include "netstack/gateway/sequence_guard.h"
 #include "netstack/loop/loop.h"
+#include "netstack/names/name_service.h"
+#include "netstack/nat/connect_watch.h"
+#include "netstack/nat/echo.h"
+#include "netstack/nat/forwards.h"
+#include "netstack/nat/guest_forwards.h"
+#include "netstack/nat/large_segments.h"
+#include "netstack/nat/nat_engine.h"
+#include "netstack/nat/sequence_guard.h"
+#include "netstack/reachability/reachability.h"
+#include "netstack/reachability/reason_book.h"
+#include "netstack/reachability/route_verdicts.h"
 
 namespace netstack {
-
-// What the kernel said of a destination, remembered for a moment so that a stream of packets does
-// not become a stream of route lookups.
-class RouteVerdicts {
- public:
-  static constexpr size_t kEntriesMax = 1024;  // all are forgotten when one more would not fit
-  static constexpr uint64_t kAge_ns_max = kSecond_ns;
-
-  explicit RouteVerdicts(Reachability& reachability) : reachability_(reachability) {}
-  const RouteVerdict& judge(const IpAddress& destination, uint64_t now_ns);
-  const std::optional<Reason>& judge_nameservers(uint64_t now_ns);
-
- private:
-  struct Entry {
-    uint64_t judged_ns;
-    RouteVerdict verdict;
-  };
-  struct Hash {
-    size_t operator()(const IpAddress& address) const;
-  };
-  Reachability& reachability_;
-  std::unordered_map<IpAddress, Entry, Hash> entries_;
-  std::optional<Entry> nameservers_;
-};
 
 // The MAC address libslirp gives one of its own addresses: 52:55 and the IPv4 address, or 52:56 and
 // the last four bytes of the IPv6 address.

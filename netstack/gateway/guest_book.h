@@ -6,9 +6,9 @@
 #include <span>
 
 #include "netstack/base/clock.h"
+#include "netstack/config/gateway_config.h"
+#include "netstack/flows/guest_packet.h"
 #include "netstack/frame/frame.h"
-#include "netstack/gateway/gateway_config.h"
-#include "netstack/gateway/guest_packet.h"
 
 namespace netstack {
 

@@ -5,7 +5,7 @@
 // something may yet change (silence, a firewall's refusal), and always by TCP, it gets SERVFAIL.
 #include "netstack/base/check.h"
 #include "netstack/gateway/gateway.h"
-#include "netstack/gateway/judge.h"
+#include "netstack/reachability/judge.h"
 #include "netstack/wire/icmp.h"
 
 namespace netstack {

@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
-#include "netstack/gateway/guest_packet.h"
-#include "netstack/gateway/icmp_words.h"
-#include "netstack/gateway/reason.h"
+#include "netstack/flows/guest_packet.h"
+#include "netstack/reachability/icmp_words.h"
+#include "netstack/reachability/reason.h"
 
 namespace netstack {
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "netstack/base/check.h"
-#include "netstack/gateway/fragments.h"
+#include "netstack/flows/fragments.h"
 #include "tests/fuzz/input.h"
 #include "tests/packets/packets.h"
 

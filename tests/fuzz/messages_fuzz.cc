@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "netstack/base/check.h"
-#include "netstack/gateway/host_name.h"
+#include "netstack/config/host_name.h"
 #include "netstack/wire/arp.h"
 #include "netstack/wire/dhcp.h"
 #include "netstack/wire/dhcpv6.h"

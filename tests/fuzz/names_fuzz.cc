@@ -11,9 +11,9 @@
 
 #include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
-#include "netstack/gateway/dhcp_server.h"
-#include "netstack/gateway/dns_message.h"
-#include "netstack/gateway/lan_names.h"
+#include "netstack/names/dhcp_server.h"
+#include "netstack/names/dns_message.h"
+#include "netstack/names/lan_names.h"
 #include "netstack/wire/dns.h"
 #include "tests/fuzz/input.h"
 #include "tests/packets/packets.h"

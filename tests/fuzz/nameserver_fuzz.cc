@@ -17,7 +17,7 @@
 #include "netstack/base/bytes.h"
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
-#include "netstack/gateway/dns_exchange.h"
+#include "netstack/names/dns_exchange.h"
 #include "netstack/wire/dns.h"
 #include "tests/fuzz/input.h"
 #include "tests/packets/packets.h"

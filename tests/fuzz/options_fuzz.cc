@@ -13,7 +13,7 @@
 #include "driver/user_network.h"
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 #include "tests/fuzz/input.h"
 
 using namespace driver;

@@ -15,7 +15,7 @@
 
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
-#include "netstack/gateway/policy.h"
+#include "netstack/flows/policy.h"
 #include "tests/fuzz/input.h"
 #include "tests/packets/packets.h"
 

@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "netstack/gateway/cause_table.h"
-#include "netstack/gateway/reachability.h"
+#include "netstack/reachability/cause_table.h"
+#include "netstack/reachability/reachability.h"
 
 using namespace netstack;
 
@@ -132,7 +132,7 @@ TEST_CASE("the row's error, or the words of somebody else") {
 // --- the documentation --------------------------------------------------------------------------
 
 TEST_CASE("CAUSES.md is what the code says") {
-  const std::string path = LANYARD_SOURCE_DIR "/netstack/gateway/CAUSES.md";
+  const std::string path = LANYARD_SOURCE_DIR "/netstack/reachability/CAUSES.md";
   INFO("write it anew: lanyard doctor --causes > " << path);
   CHECK(read_file(path) == causes_as_markdown());
 }

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-#include "netstack/gateway/dhcp_server.h"
+#include "netstack/names/dhcp_server.h"
 #include "tests/packets/packets.h"
 #include "tests/unit/port_fixture.h"
 

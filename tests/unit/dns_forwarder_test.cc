@@ -1,5 +1,5 @@
 // Questions on their way to nameservers the test plays itself, in a network namespace of its own.
-#include "netstack/gateway/dns_forwarder.h"
+#include "netstack/names/dns_forwarder.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>

@@ -6,9 +6,9 @@
 #include <string>
 
 #include "netstack/base/error.h"
-#include "netstack/gateway/dns_message.h"
-#include "netstack/gateway/host_name.h"
-#include "netstack/gateway/resolv_conf.h"
+#include "netstack/config/host_name.h"
+#include "netstack/names/dns_message.h"
+#include "netstack/names/resolv_conf.h"
 #include "tests/unit/fake_nameserver.h"
 #include "tests/unit/resolv_file.h"
 

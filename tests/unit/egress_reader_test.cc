@@ -1,4 +1,4 @@
-#include "netstack/gateway/egress_reader.h"
+#include "netstack/flows/egress_reader.h"
 
 #include <doctest/doctest.h>
 

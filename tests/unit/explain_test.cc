@@ -1,7 +1,7 @@
 // Why an errno or an ICMP error came back: judged on facts that are written down.
 #include <doctest/doctest.h>
 
-#include "netstack/gateway/reachability.h"
+#include "netstack/reachability/reachability.h"
 #include "tests/unit/facts_fixture.h"
 
 using namespace tests;

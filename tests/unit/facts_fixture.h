@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "netstack/gateway/judge.h"
+#include "netstack/reachability/judge.h"
 
 // Facts written down, for judgements to be tested on.
 namespace tests {

@@ -1,4 +1,4 @@
-#include "netstack/gateway/flow_account.h"
+#include "netstack/flows/flow_account.h"
 
 #include <doctest/doctest.h>
 
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "netstack/gateway/name_book.h"
+#include "netstack/flows/name_book.h"
 #include "netstack/wire/tcp.h"
 #include "tests/packets/packets.h"
 

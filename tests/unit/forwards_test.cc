@@ -1,4 +1,4 @@
-#include "netstack/gateway/forwards.h"
+#include "netstack/nat/forwards.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

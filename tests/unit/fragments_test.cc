@@ -1,4 +1,4 @@
-#include "netstack/gateway/fragments.h"
+#include "netstack/flows/fragments.h"
 
 #include <doctest/doctest.h>
 

@@ -1,9 +1,9 @@
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 
 #include <doctest/doctest.h>
 
-#include "netstack/gateway/address_probe.h"
 #include "netstack/gateway/gateway.h"
+#include "netstack/names/address_probe.h"
 #include "netstack/wire/dhcp.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv6.h"

@@ -1,4 +1,4 @@
-#include "netstack/gateway/guest_forwards.h"
+#include "netstack/nat/guest_forwards.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "netstack/gateway/judge.h"
-#include "netstack/gateway/reachability.h"
-#include "netstack/gateway/route_query.h"
+#include "netstack/reachability/judge.h"
+#include "netstack/reachability/reachability.h"
+#include "netstack/reachability/route_query.h"
 
 using namespace netstack;
 

@@ -1,11 +1,11 @@
-#include "netstack/gateway/host_forward.h"
+#include "netstack/config/host_forward.h"
 
 #include <doctest/doctest.h>
 
 #include <string>
 
 #include "netstack/base/error.h"
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 #include "tests/packets/packets.h"
 
 using namespace netstack;

@@ -1,4 +1,4 @@
-#include "netstack/gateway/large_segments.h"
+#include "netstack/nat/large_segments.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>

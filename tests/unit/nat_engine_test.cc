@@ -1,4 +1,4 @@
-#include "netstack/gateway/nat_engine.h"
+#include "netstack/nat/nat_engine.h"
 
 #include <arpa/inet.h>
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-#include "netstack/gateway/policy.h"
+#include "netstack/flows/policy.h"
 
 #include <doctest/doctest.h>
 

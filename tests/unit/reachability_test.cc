@@ -1,6 +1,6 @@
 // Judgements are tested by writing the facts down: no namespaces, no privilege. What the kernel
 // really answers is the matter of tests/system/test_doctor.py.
-#include "netstack/gateway/reachability.h"
+#include "netstack/reachability/reachability.h"
 
 #include <doctest/doctest.h>
 
@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "netstack/gateway/judge.h"
-#include "netstack/gateway/wording.h"
+#include "netstack/reachability/judge.h"
+#include "netstack/reachability/wording.h"
 #include "tests/unit/facts_fixture.h"
 
 using namespace tests;

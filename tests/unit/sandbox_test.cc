@@ -26,7 +26,7 @@
 #include "netstack/base/error.h"
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
-#include "netstack/gateway/resolv_conf.h"
+#include "netstack/names/resolv_conf.h"
 
 using namespace tools;
 using netstack::Fd;

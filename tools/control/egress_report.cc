@@ -9,7 +9,7 @@
 
 #include "netstack/base/counted.h"
 #include "netstack/base/error.h"
-#include "netstack/gateway/policy.h"
+#include "netstack/flows/policy.h"
 #include "tools/control/text_table.h"
 
 namespace tools {

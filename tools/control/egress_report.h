@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "netstack/gateway/egress_book.h"
+#include "netstack/flows/egress_book.h"
 
 namespace tools {
 

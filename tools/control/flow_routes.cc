@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "netstack/flows/egress_reader.h"
 #include "netstack/frame/parse_mac.h"
-#include "netstack/gateway/egress_reader.h"
 #include "tools/control/egress_report.h"
 #include "tools/control/json_pieces.h"
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "netstack/gateway/reason.h"
+#include "netstack/reachability/reason.h"
 
 namespace tools {
 

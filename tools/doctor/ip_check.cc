@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "netstack/base/counted.h"
-#include "netstack/gateway/lease_table.h"
+#include "netstack/names/lease_table.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "netstack/gateway/judge.h"
-#include "netstack/gateway/probe.h"
+#include "netstack/reachability/judge.h"
+#include "netstack/reachability/probe.h"
 #include "netstack/wire/dns.h"
 
 namespace tools {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "netstack/base/clock.h"
-#include "netstack/gateway/reachability.h"
+#include "netstack/reachability/reachability.h"
 #include "tools/doctor/finding.h"
 
 namespace tools {

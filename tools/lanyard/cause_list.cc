@@ -2,7 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "netstack/gateway/reason.h"
+#include "netstack/reachability/reason.h"
 
 namespace tools {
 namespace {

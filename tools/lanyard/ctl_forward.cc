@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "netstack/base/error.h"
-#include "netstack/gateway/host_forward.h"
+#include "netstack/config/host_forward.h"
 #include "tools/lanyard/given_word.h"
 
 namespace tools {

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "netstack/base/error.h"
-#include "netstack/gateway/cause_table.h"
+#include "netstack/reachability/cause_table.h"
 #include "tools/doctor/host_checks.h"
 #include "tools/doctor/lan_checks.h"
 #include "tools/doctor/lan_report.h"

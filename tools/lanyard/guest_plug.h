@@ -8,8 +8,8 @@
 #include "driver/transport_choice.h"
 #include "netstack/base/fd.h"
 #include "netstack/base/log.h"
+#include "netstack/config/gateway_config.h"
 #include "netstack/gateway/gateway.h"
-#include "netstack/gateway/gateway_config.h"
 #include "netstack/port/watched_fd.h"
 #include "tools/lan/lan.h"
 

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 
 namespace tools {
 

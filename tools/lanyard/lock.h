@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "netstack/base/log.h"
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 #include "tools/lan/lan.h"
 #include "tools/sandbox/sandbox.h"
 

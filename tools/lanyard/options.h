@@ -6,7 +6,7 @@
 
 #include "netstack/base/log.h"
 #include "netstack/capture/capture.h"
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 #include "tools/lan/lan.h"
 #include "tools/lanyard/egress_files.h"
 #include "tools/lanyard/policy_options.h"

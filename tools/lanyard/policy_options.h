@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "netstack/gateway/policy.h"
+#include "netstack/flows/policy.h"
 
 namespace tools {
 

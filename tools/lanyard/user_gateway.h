@@ -3,7 +3,7 @@
 #include <string>
 
 #include "driver/user_network.h"
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 
 namespace tools {
 

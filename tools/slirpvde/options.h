@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "netstack/gateway/gateway_config.h"
+#include "netstack/config/gateway_config.h"
 #include "tools/lan/face.h"
 
 namespace tools {
