@@ -12,8 +12,7 @@
 namespace netstack {
 
 // The descriptor that a path of ours names, one the user opened: "-" and "/dev/stdout",
-// "/dev/stderr",
-// "/dev/fd/N". Nothing: a file.
+// "/dev/stderr", "/dev/fd/N". Nothing: a file.
 std::optional<int> given_descriptor(std::string_view path);
 
 // True: a capture of this name goes to our standard output ("-", "/dev/stdout", "/dev/fd/1"), so
