@@ -208,7 +208,9 @@ class StrangerTest(unittest.TestCase):
             for words, thing in (((), [item, value, deep, lists]), (("--json",), lists)):
                 bodies = {"/": {"operations": operations, "program": value},
                           "/ports": [item, value, lists], "/fdb": [item, value, deep]}
-                directory = self.serve(lambda path: self.http(bodies.get(path, thing)))
+                answers = {path: self.http(body) for path, body in bodies.items()}
+                other = self.http(thing)  # more than a MB: made once, not for each question
+                directory = self.serve(lambda path: answers.get(path, other))
                 with self.subTest(value=value, words=words):
                     done = run_doctor("--lan", directory, "--wait", "0", *words)
                     self.assertIn(done.returncode, (0, 1), done.stderr)
