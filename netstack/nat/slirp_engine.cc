@@ -112,6 +112,7 @@ struct SlirpEngine::Callbacks {
   }
   static void closing_fd(int fd, void* opaque) {
     engine(opaque).forget_descriptor(fd);
+    engine(opaque).ports_inside_.erase(fd);
     engine(opaque).connects_.closed(fd);
   }
   static void notify(void* opaque) { engine(opaque).on_activity_(); }

@@ -132,6 +132,7 @@ class SlirpEngine {
   void serve_only(int fd, uint32_t epoll_events);
   int add_listener(const IpAddress& guest, uint16_t port, Protocol protocol);
   void remove_listener(int fd, Protocol protocol);
+  Fd make_caller(bool v6) const;
   int call_and_replace(int listener, Fd connection, uint16_t& port_inside);
   void poll_if_stale();
   void collect_ready();
@@ -164,9 +165,10 @@ class SlirpEngine {
   uint32_t fruitless_polls_ = 0;
   Loop::TimerId pause_ = 0;
   std::map<int, int> leads_;  // sockets that lead into guests: the caller's, libslirp's
-  int opened_ = -1;           // the socket that libslirp made last
-  bool resetting_ = false;    // what is closed now is reset
-  int lost_errno_ = 0;        // of the socket that libslirp looks at in its poll
+  std::unordered_map<int, uint16_t> ports_inside_;  // of connections handed over, by descriptor
+  int opened_ = -1;                                 // the socket that libslirp made last
+  bool resetting_ = false;                          // what is closed now is reset
+  int lost_errno_ = 0;  // of the socket that libslirp looks at in its poll
   Slirp* slirp_ = nullptr;
 };
 

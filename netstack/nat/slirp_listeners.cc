@@ -25,6 +25,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -36,7 +38,7 @@ namespace netstack {
 
 namespace {
 
-constexpr int kPortTries = 8;           // until nobody was faster to take a free port
+constexpr int kPortTries = 8;           // until a free port is found that nobody else takes
 constexpr int kDescriptorScan = 256;    // numbers above the lowest free one: threads open some too
 constexpr int kConnectionTries = 8;     // strangers that may come first
 constexpr int kHandshakeWait_ms = 100;  // on the loopback; usually it is over when connect returns
@@ -191,12 +193,28 @@ uint16_t SlirpEngine::hand_over(Fd connection, const IpAddress& guest, uint16_t 
   return port_inside;
 }
 
+// A socket of the loopback to call from. The guest will know the connection by its port, which the
+// host takes for free again once the call is over: one that goes on in there is not to be had.
+Fd SlirpEngine::make_caller(bool v6) const {
+  std::array<Fd, kPortTries> callers;  // those before are kept, so that their ports are not given
+  for (Fd& caller : callers) {
+    Name name = name_of(loopback(v6), 0);
+    caller.reset(::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!caller || ::bind(caller.get(), name.generic(), name.bytes) != 0) return {};
+    const uint16_t port = local_name(caller.get()).port();
+    const bool taken = std::any_of(ports_inside_.begin(), ports_inside_.end(),
+                                   [port](const auto& inside) { return inside.second == port; });
+    if (!taken) return std::move(caller);
+  }
+  errno = EADDRINUSE;
+  return {};
+}
+
 // Calls libslirp's listener and puts `connection` in the place of what it accepts. Returns an errno
 // for the case that `port_inside` stays 0.
 int SlirpEngine::call_and_replace(int listener, Fd connection, uint16_t& port_inside) {
   Name outside = local_name(listener);
-  const Fd caller(
-      ::socket(outside.address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const Fd caller = make_caller(outside.address.ss_family == AF_INET6);
   if (!caller) return errno;
   if (::connect(caller.get(), outside.generic(), outside.bytes) != 0 && errno != EINPROGRESS) {
     return errno;
@@ -211,6 +229,7 @@ int SlirpEngine::call_and_replace(int listener, Fd connection, uint16_t& port_in
       if (::dup3(connection.get(), accepted, O_CLOEXEC) < 0) return errno;
       forget_descriptor(accepted);
       port_inside = ours.port();
+      ports_inside_[accepted] = port_inside;
       return 0;
     }
     const int stranger = find_descriptor(lowest, name_of_connected, outside);
