@@ -16,8 +16,8 @@ inline constexpr std::array kEndingSignals = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
 
 // Signals as loop events. They are blocked for the calling thread (make this before any thread
 // starts) and stay so when this ends: a program without its watch is ending, and a second request
-// to end must not kill it on the way and give it another exit status. A signal that is ignored
-// stays ignored: nohup keeps its promise.
+// to end must not kill it on the way and give it another exit status. That a signal was ignored
+// before (nohup) counts for nothing: Linux queues one that is blocked all the same.
 class SignalWatch {
  public:
   // Throws Error.
