@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "netstack/port/port_host.h"
-#include "netstack/port/vhost_user_port.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 #include "netstack/virtio/ring_layout.h"
 #include "vlan/switch.h"
 

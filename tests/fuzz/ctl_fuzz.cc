@@ -22,7 +22,7 @@
 
 #include "netstack/base/check.h"
 #include "netstack/port/unix_socket.h"
-#include "netstack/port/vde_request.h"
+#include "netstack/vde/vde_request.h"
 #include "tests/fuzz/input.h"
 #include "tests/unit/port_fixture.h"
 #include "tools/lan/lan.h"

@@ -35,15 +35,18 @@ constexpr std::array kRooms{
     Room{"netstack/capture", 2},
     Room{"netstack/config", 2},
     Room{"netstack/reachability", 2},
+    Room{"netstack/vde", 3},
+    Room{"netstack/vhost_user", 3},
     Room{"netstack/flows", 3},
     Room{"vlan", 3},
     Room{"driver", 3},
     Room{"netstack/names", 4},
     Room{"netstack/nat", 4},
-    Room{"netstack/gateway", 5},
-    Room{"tools", 6},
-    Room{"bench", 6},
-    Room{"tests", 7},  // the top: it tests tools/ too
+    Room{"netstack/forwards", 5},
+    Room{"netstack/gateway", 6},
+    Room{"tools", 7},
+    Room{"bench", 7},
+    Room{"tests", 8},  // the top: it tests tools/ too
 };
 
 constexpr std::array<std::string_view, 6> kTopFolders{"netstack", "vlan",  "driver",

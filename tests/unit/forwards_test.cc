@@ -1,4 +1,4 @@
-#include "netstack/nat/forwards.h"
+#include "netstack/forwards/forwards.h"
 
 #include <doctest/doctest.h>
 #include <sys/stat.h>

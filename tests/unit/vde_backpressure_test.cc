@@ -4,7 +4,7 @@
 
 #include <initializer_list>
 
-#include "netstack/port/vde_port.h"
+#include "netstack/vde/vde_port.h"
 #include "tests/unit/port_fixture.h"
 
 using namespace netstack;

@@ -1,4 +1,4 @@
-#include "netstack/port/vde_client.h"
+#include "netstack/vde/vde_client.h"
 
 #include <doctest/doctest.h>
 #include <poll.h>
@@ -13,8 +13,8 @@
 #include "netstack/port/cable.h"
 #include "netstack/port/lan_directory.h"
 #include "netstack/port/memory_port.h"
-#include "netstack/port/vde_listener.h"
-#include "netstack/port/vde_request.h"
+#include "netstack/vde/vde_listener.h"
+#include "netstack/vde/vde_request.h"
 #include "tests/unit/port_fixture.h"
 
 using namespace netstack;

@@ -7,7 +7,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/port/lan_directory.h"
-#include "netstack/port/vde_listener.h"
+#include "netstack/vde/vde_listener.h"
 #include "tests/unit/port_fixture.h"
 #include "tests/unit/stock_vdeplug.h"
 

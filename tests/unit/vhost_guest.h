@@ -3,8 +3,8 @@
 #include <doctest/doctest.h>
 
 #include "netstack/port/memory_port.h"
-#include "netstack/port/vhost_user_port.h"
 #include "netstack/port/vnet_header.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 #include "tests/packets/packets.h"
 #include "tests/unit/vhost_front_end.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "netstack/port/vde_client.h"
+#include "netstack/vde/vde_client.h"
 #include "tools/lan/background.h"
 #include "tools/lan/plug_session.h"
 #include "tools/sandbox/sandbox.h"

@@ -8,7 +8,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/port/stream_port.h"
-#include "netstack/port/vhost_user_port.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 
 namespace tools {
 

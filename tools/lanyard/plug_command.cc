@@ -10,7 +10,7 @@
 #include "netstack/base/log.h"
 #include "netstack/port/packet_port.h"
 #include "netstack/port/tap_port.h"
-#include "netstack/port/vde_client.h"
+#include "netstack/vde/vde_client.h"
 #include "tools/lan/plug_session.h"
 #include "tools/lanyard/given_word.h"
 #include "tools/lanyard/lock.h"

@@ -1,4 +1,4 @@
-#include "netstack/port/vde_request.h"
+#include "netstack/vde/vde_request.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>

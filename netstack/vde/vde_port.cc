@@ -60,13 +60,13 @@
 //
 // The client's data socket may close before its ctl stream does. Frames in between are counted as
 // kPeerGone; only the end of the ctl stream ends the port, because only that is sure to come.
-#include "netstack/port/vde_port.h"
+#include "netstack/vde/vde_port.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
 
-#include "netstack/port/vde_request.h"
+#include "netstack/vde/vde_request.h"
 
 namespace netstack {
 namespace {

@@ -1,4 +1,4 @@
-#include "netstack/nat/guest_forwards.h"
+#include "netstack/forwards/guest_forwards.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>

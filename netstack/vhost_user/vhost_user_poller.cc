@@ -16,11 +16,11 @@
 //
 // An idle LAN sleeps in epoll with no timer. While polling, the loop's other descriptors are served
 // each tick.
-#include "netstack/port/vhost_user_poller.h"
+#include "netstack/vhost_user/vhost_user_poller.h"
 
 #include <algorithm>
 
-#include "netstack/port/vhost_user_port.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 
 namespace netstack {
 

@@ -8,8 +8,8 @@
 #include "netstack/port/acceptor.h"
 #include "netstack/port/lan_directory.h"
 #include "netstack/port/port_host.h"
-#include "netstack/port/vde_port.h"
-#include "netstack/port/vde_request.h"
+#include "netstack/vde/vde_port.h"
+#include "netstack/vde/vde_request.h"
 
 namespace netstack {
 

@@ -1,4 +1,4 @@
-#include "netstack/port/flow_hash.h"
+#include "netstack/vhost_user/flow_hash.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "netstack/nat/neighbours.h"
+#include "netstack/forwards/neighbours.h"
 
 #include <algorithm>
 #include <array>

@@ -11,9 +11,9 @@
 #include "netstack/base/log_throttle.h"
 #include "netstack/config/gateway_config.h"
 #include "netstack/flows/guest_packet.h"
+#include "netstack/forwards/target_opener.h"
 #include "netstack/loop/loop.h"
 #include "netstack/nat/nat_engine.h"
-#include "netstack/nat/target_opener.h"
 #include "netstack/wire/tcp.h"
 
 namespace netstack {

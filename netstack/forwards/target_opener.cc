@@ -1,4 +1,4 @@
-#include "netstack/nat/target_opener.h"
+#include "netstack/forwards/target_opener.h"
 
 #include <fcntl.h>
 #include <signal.h>

@@ -10,7 +10,7 @@
 
 #include "netstack/loop/loop.h"
 #include "netstack/port/port_host.h"
-#include "netstack/port/vde_port.h"
+#include "netstack/vde/vde_port.h"
 
 namespace netstack {
 

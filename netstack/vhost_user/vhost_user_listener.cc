@@ -1,8 +1,8 @@
-#include "netstack/port/vhost_user_listener.h"
+#include "netstack/vhost_user/vhost_user_listener.h"
 
 #include <fmt/format.h>
 
-#include "netstack/port/vhost_user_port.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 
 namespace netstack {
 

@@ -2,7 +2,7 @@
 // address, the socket's inode and the user it belongs to; the descriptors in /proc/PID/fd are links
 // "socket:[INODE]", and those of other users cannot be read. A socket that is bound and does not
 // listen (another Lanyard that waits for its guest) is in none of these tables.
-#include "netstack/nat/port_holder.h"
+#include "netstack/forwards/port_holder.h"
 
 #include <fmt/format.h>
 

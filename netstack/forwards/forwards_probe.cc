@@ -5,8 +5,8 @@
 #include <algorithm>
 
 #include "netstack/base/bytes.h"
+#include "netstack/forwards/forwards.h"
 #include "netstack/frame/frame.h"
-#include "netstack/nat/forwards.h"
 #include "netstack/wire/icmp.h"
 #include "netstack/wire/ipv4.h"
 #include "netstack/wire/ipv6.h"

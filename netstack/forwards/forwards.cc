@@ -1,4 +1,4 @@
-#include "netstack/nat/forwards.h"
+#include "netstack/forwards/forwards.h"
 
 #include <fmt/format.h>
 #include <sys/random.h>

@@ -9,7 +9,7 @@
 #include "netstack/loop/loop.h"
 #include "netstack/port/egress_queue.h"
 #include "netstack/port/port_host.h"
-#include "netstack/port/vhost_user_poller.h"
+#include "netstack/vhost_user/vhost_user_poller.h"
 #include "netstack/virtio/vhost_user_session.h"
 
 namespace netstack {

@@ -15,9 +15,9 @@
 #include <algorithm>
 #include <utility>
 
-#include "netstack/port/flow_hash.h"
-#include "netstack/port/vhost_user_port.h"
 #include "netstack/port/vnet_header.h"
+#include "netstack/vhost_user/flow_hash.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 
 namespace netstack {
 namespace {

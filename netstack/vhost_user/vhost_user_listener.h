@@ -4,7 +4,7 @@
 
 #include "netstack/port/acceptor.h"
 #include "netstack/port/port_host.h"
-#include "netstack/port/vhost_user_poller.h"
+#include "netstack/vhost_user/vhost_user_poller.h"
 
 namespace netstack {
 

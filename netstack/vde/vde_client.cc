@@ -13,7 +13,7 @@
 //
 // This blocks: a program that plugs itself in has nothing to do before it is plugged in. Stock
 // vde_switch without a free port keeps its clients waiting for ever; hence the limit.
-#include "netstack/port/vde_client.h"
+#include "netstack/vde/vde_client.h"
 
 #include <fmt/format.h>
 #include <poll.h>
@@ -33,7 +33,7 @@
 
 #include "netstack/base/error.h"
 #include "netstack/port/unix_socket.h"
-#include "netstack/port/vde_request.h"
+#include "netstack/vde/vde_request.h"
 
 namespace netstack {
 namespace {

@@ -19,7 +19,7 @@
 //
 // A client names its socket and we open it with our rights. The mode of DIR/ctl therefore says who
 // may attach, and should not be wider than whom one trusts with that.
-#include "netstack/port/vde_listener.h"
+#include "netstack/vde/vde_listener.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>

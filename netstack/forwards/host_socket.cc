@@ -7,7 +7,7 @@
 // listen(), which fails for the second.
 //
 // UNIX. A listener cannot be taken back, so the socket is made anew at the same path.
-#include "netstack/nat/host_socket.h"
+#include "netstack/forwards/host_socket.h"
 
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "netstack/base/error.h"
-#include "netstack/nat/port_holder.h"
+#include "netstack/forwards/port_holder.h"
 
 namespace netstack {
 

@@ -11,10 +11,10 @@
 #include "netstack/config/gateway_config.h"
 #include "netstack/flows/flow.h"
 #include "netstack/flows/guest_packet.h"
+#include "netstack/forwards/host_socket.h"
+#include "netstack/forwards/neighbours.h"
 #include "netstack/loop/loop.h"
-#include "netstack/nat/host_socket.h"
 #include "netstack/nat/nat_engine.h"
-#include "netstack/nat/neighbours.h"
 #include "netstack/wire/tcp.h"
 
 namespace netstack {

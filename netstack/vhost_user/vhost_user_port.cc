@@ -12,7 +12,7 @@
 //
 // A frame in more than kBodyParts_max pieces is copied into one, since every port behind us would
 // need room for the pieces. Linux makes at most 18.
-#include "netstack/port/vhost_user_port.h"
+#include "netstack/vhost_user/vhost_user_port.h"
 
 #include <fmt/format.h>
 
