@@ -1,5 +1,6 @@
 """Forwards into real guests: web servers behind TCP, IPv6, UNIX and ranges, iperf3 behind UDP."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -29,6 +30,8 @@ def refused(family, address):
             client.connect(address)
         except (ConnectionRefusedError, FileNotFoundError):
             return True
+        except ConnectionResetError:
+            pass  # let in, by a listener that went away at that moment
         return False
 
 
@@ -78,16 +81,22 @@ class Forwards(LanTest):
         return next(each for each in lan.forwards() if each["forward"] == text)
 
     def tell_guest(self, lan):
-        """Ends the guest's `nc -l -p 98`, behind port 9098."""
-        before = self.forward(lan, "tcp:127.0.0.1:9098-:98")["connections"]
+        """Ends the guest's `nc -l -p 98`, behind port 9098, and no second one after it."""
+        def forward():
+            return self.forward(lan, "tcp:127.0.0.1:9098-:98")
+
+        def settled():
+            return forward()["connections"] + forward()["failed"]
 
         def told():
-            try:
+            settled_before = settled()
+            # Refused while no nc listens; reset when one has just gone and it is not known yet.
+            with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
                 socket.create_connection(("127.0.0.1", 9098), timeout=10).close()
-            except ConnectionRefusedError:
-                pass
-            return self.forward(lan, "tcp:127.0.0.1:9098-:98")["connections"] > before
+                wait_for(lambda: settled() > settled_before, "the guest's answer")
+            return forward()["connections"] > connections_before
 
+        connections_before = forward()["connections"]
         wait_for(told, "the guest's nc", GUEST_UP_S)
 
     def wait_ready(self, lan, text):
