@@ -4,6 +4,8 @@ import os
 import pathlib
 import platform
 import re
+import select
+import signal
 import subprocess
 import sys
 import time
@@ -77,6 +79,30 @@ def thread_times_ns(pid):
     """{thread: its run time so far}"""
     tasks = pathlib.Path(f'/proc/{pid}/task')
     return {int(task.name): int((task / 'schedstat').read_text().split()[0]) for task in tasks.iterdir()}
+
+
+def reader_left():
+    """Nobody reads our standard output any more."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in output.poll(0))
+
+
+def end_with(main):
+    """Ends this program with the status of main(). One whose reader has had enough (`| head`) ends in
+    silence, by SIGPIPE, when all that it made is taken away."""
+    try:
+        try:
+            status = main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_left():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still buffered
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+    sys.exit(status)
 
 
 def raise_priority(pid):

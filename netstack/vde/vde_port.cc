@@ -4,6 +4,9 @@
 // tells a datagram that was longer than its slot: it is dropped and counted, never passed on cut
 // short. Egress is sendmmsg straight from the sender's buffers.
 //
+// A frame alone goes by recv() and send(), which cost a fifth less than asking for many and getting
+// one (1.39 us together, against 1.77 and 1.55): most of a conversation is frames alone.
+//
 // The two data sockets are connected to each other. Between such a pair Linux does not apply
 // net.unix.max_dgram_qlen (10 datagrams); the queue's depth is the *sender's* send buffer. So ours
 // is raised (kSendBuffer_size), and what it does not take waits in an EgressQueue for EPOLLOUT,
@@ -71,7 +74,10 @@
 namespace netstack {
 namespace {
 
-constexpr size_t kIovecs_count = 256;  // for the frames of one sendmmsg
+constexpr size_t kIovecs_count = 256;       // for the frames of one sendmmsg
+constexpr uint32_t kAloneBytes_max = 2048;  // joining the pieces of more costs what it saves
+constexpr int kTakeWhole = MSG_DONTWAIT | MSG_TRUNC;  // lengths as sent, received or not
+constexpr int kSendNow = MSG_DONTWAIT | MSG_NOSIGNAL;
 
 bool would_block(int errno_value) {
   return errno_value == EAGAIN || errno_value == EINTR || errno_value == ENOBUFS ||
@@ -80,7 +86,13 @@ bool would_block(int errno_value) {
 
 // How many messages went out; negative: not even the first, see errno.
 int send_messages(int fd, mmsghdr* messages, size_t count) {
-  return ::sendmmsg(fd, messages, static_cast<unsigned>(count), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return ::sendmmsg(fd, messages, static_cast<unsigned>(count), kSendNow);
+}
+
+// The same for one frame of at most kAloneBytes_max.
+int send_alone(int fd, const Frame& frame) {
+  std::array<uint8_t, kAloneBytes_max> bytes;
+  return ::send(fd, bytes.data(), copy_frame(frame, bytes.data()), kSendNow) < 0 ? -1 : 1;
 }
 
 // As many frames of a burst as one sendmmsg carries.
@@ -128,21 +140,29 @@ std::span<Frame> DatagramBurst::receive(int fd, PortCounters& counters, size_t f
   receiver_ = nullptr;
   shared_ = false;
   sent_count_ = 0;
-  const int got = ::recvmmsg(fd, messages_.data(),
-                             static_cast<unsigned>(std::min(frame_count_max, kBurstFrames)),
-                             MSG_DONTWAIT, nullptr);
-  for (int i = 0; i < got; ++i) {
-    const mmsghdr& message = messages_[static_cast<size_t>(i)];
-    if (message.msg_len == 0) continue;  // libvdeplug 2.3 says goodbye with one
-    if ((message.msg_hdr.msg_flags & MSG_TRUNC) != 0) {
-      counters.drop(DropReason::kTooLong);
-    } else if (!batch_.add(static_cast<const uint8_t*>(message.msg_hdr.msg_iov->iov_base),
-                           message.msg_len)) {
-      counters.drop(DropReason::kRunt);
+  if (frame_count_max == 1) {
+    const ssize_t bytes = ::recv(fd, slots_[0].iov_base, kVdeFrameBytesMax, kTakeWhole);
+    if (bytes > 0) add(0, static_cast<size_t>(bytes), counters);
+  } else {
+    const int got = ::recvmmsg(fd, messages_.data(),
+                               static_cast<unsigned>(std::min(frame_count_max, kBurstFrames)),
+                               kTakeWhole, nullptr);
+    for (int i = 0; i < got; ++i) {
+      add(static_cast<size_t>(i), messages_[static_cast<size_t>(i)].msg_len, counters);
     }
   }
   frame_count_ = batch_.frames().size();
   return batch_.frames();
+}
+
+// What came into slot `i`: a datagram that was sent with `bytes`, some of which may not fit.
+void DatagramBurst::add(size_t i, size_t bytes, PortCounters& counters) {
+  if (bytes == 0) return;  // libvdeplug 2.3 says goodbye with one
+  if (bytes > kVdeFrameBytesMax) {
+    counters.drop(DropReason::kTooLong);
+  } else if (!batch_.add(static_cast<const uint8_t*>(slots_[i].iov_base), bytes)) {
+    counters.drop(DropReason::kRunt);
+  }
 }
 
 VdePort::VdePort(Loop& loop, PortHost& host, std::shared_ptr<DatagramBurst> burst, VdePlug plug,
@@ -164,7 +184,7 @@ VdePort::~VdePort() {
 
 bool VdePort::reply() {
   const VdeReplyWire address = unix_address(file_.path());
-  if (::send(ctl_.get(), &address, sizeof address, MSG_DONTWAIT | MSG_NOSIGNAL) ==
+  if (::send(ctl_.get(), &address, sizeof address, kSendNow) ==
       static_cast<ssize_t>(sizeof address)) {
     return true;
   }
@@ -198,9 +218,13 @@ void VdePort::on_data(uint32_t epoll_events) {
 }
 
 // A plug is busy while a look finds many frames waiting, or many were sent to it since the last.
+// One that has sent a frame at a time for a while is asked for one, and for more now and then.
 void VdePort::look() {
   const bool fed = std::exchange(fed_, false);
-  const size_t frame_count = take_burst(kBurstFrames);
+  const bool one_will_do =
+      lone_looks_count_ >= kVdeLoneLooks_count && lone_looks_count_ % kVdeLoneLooks_count != 0;
+  const size_t frame_count = take_burst(one_will_do ? 1 : kBurstFrames);
+  lone_looks_count_ = frame_count == 1 ? lone_looks_count_ + 1 : 0;
   if (frame_count >= kVdeBusyFrames_count) data_.set_busy(true);
   if (frame_count == 0 && !fed) data_.set_busy(false);
 }
@@ -234,9 +258,15 @@ size_t VdePort::transmit(std::span<const Frame> burst) noexcept {
 size_t VdePort::transmit_now(std::span<const Frame> burst) {
   size_t sent = 0;
   while (sent < burst.size()) {
-    Gather gather(burst.subspan(sent));
-    if (gather.frame_count() == 0) break;  // too many pieces: the queue will make it one
-    const int put = gather.send(data_.get());
+    const std::span<const Frame> rest = burst.subspan(sent);
+    int put = 0;
+    if (rest.size() == 1 && rest.front().bytes <= kAloneBytes_max) {
+      put = send_alone(data_.get(), rest.front());
+    } else {
+      Gather gather(rest);
+      if (gather.frame_count() == 0) break;  // too many pieces: the queue will make it one
+      put = gather.send(data_.get());
+    }
     if (put < 0) {
       if (!would_block(errno)) drop_reason_ = DropReason::kPeerGone;
       break;

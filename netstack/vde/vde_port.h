@@ -20,6 +20,7 @@ constexpr uint32_t kVdeFrameBytesMax = 9216 + kTaggedHeadBytes;  // libvdeplug 4
 constexpr size_t kVdeDrainBursts_count = 8;                      // of kBurstFrames, per tick
 constexpr size_t kVdeLastBursts_count = 16;                      // read from a client that has left
 constexpr size_t kVdeBusyFrames_count = 16;  // at a time: more will come at once
+constexpr size_t kVdeLoneLooks_count = 8;    // for one frame each: so many are asked for one only
 
 // Backpressure; vde_port.cc says how these play together.
 constexpr uint64_t kVdeRest_ns = kMillisecond_ns;            // a sender's longest rest at a time
@@ -61,6 +62,8 @@ class DatagramBurst {
   }
 
  private:
+  void add(size_t i, size_t bytes, PortCounters& counters);
+
   // A multiple of a cache line, not of a page: equal parts of two frames fall in different sets.
   static constexpr size_t kSlot_size = (kVdeFrameBytesMax + 63) / 64 * 64;
 
@@ -127,6 +130,7 @@ class VdePort final : public Port {
   EgressQueue queue_{host_.egress_budget()};
   DropReason drop_reason_ = DropReason::kQueueFull;
   bool left_ = false;
+  size_t lone_looks_count_ = 0;     // in a row, that found one frame
   bool fed_ = false;                // since we last looked, it was sent a lot
   VdePort* resting_for_ = nullptr;  // we are in its resting_, and rest_end_ is set
   bool alone_ = false;              // what we read last was all for resting_for_
