@@ -250,8 +250,12 @@ std::optional<Reason> judge_echo(const HostFacts& facts, const EchoProbe& probe)
     case ProbeOutcome::kRefused:
       break;
   }
-  return explain(facts, {Protocol::kIcmpEcho, facts.destination, 0}, probe.errno_value,
-                 probe.syscall);
+  Reason reason =
+      explain(facts, {Protocol::kIcmpEcho, facts.destination, 0}, probe.errno_value, probe.syscall);
+  if (reason.cause == Cause::kUnknown) {  // it is the doctor that asks: it need not be advised
+    reason.cure = fmt::format("strace -f -e {} shows the call", probe.syscall);
+  }
+  return reason;
 }
 
 bool is_own_address(const HostFacts& facts, const IpAddress& address) {

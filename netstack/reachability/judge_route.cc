@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "netstack/base/counted.h"
 #include "netstack/base/error.h"
 #include "netstack/reachability/judge.h"
 #include "netstack/reachability/wording.h"
@@ -63,7 +64,7 @@ Reason only_loopback(const HostFacts& facts) {
   std::string idle;
   if (!tunnels.empty()) {
     idle =
-        fmt::format(" and unused tunnel{} {}", tunnels.size() == 1 ? "" : "s", enumerate(tunnels));
+        fmt::format(" and unused {} {}", in_number(tunnels.size(), "tunnel"), enumerate(tunnels));
   }
   return {facts.nix.output_checked ? Cause::kFixedOutputOffline : Cause::kOnlyLoopback,
           facts.route.errno_value,
@@ -86,9 +87,8 @@ std::string describe_up_link(const LinkFact& link, bool v6) {
 
 // link "eth0" (10.1.0.2/24) is up / links "eth0" and "eth1" are down
 std::string link_clause(const std::vector<std::string>& links, std::string_view state) {
-  const bool one = links.size() == 1;
-  return fmt::format("link{} {} {} {}", one ? "" : "s", enumerate(links), one ? "is" : "are",
-                     state);
+  return fmt::format("{} {} {} {}", in_number(links.size(), "link"), enumerate(links),
+                     links.size() == 1 ? "is" : "are", state);
 }
 
 // A "throw" route ends the search in its table, and no later table had a route either.

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "netstack/base/counted.h"
 #include "netstack/reachability/judge.h"
 #include "netstack/reachability/reachability.h"
 
@@ -66,9 +67,8 @@ void ReasonBook::summarise() {
   for (Entry& entry : entries_) {
     if (entry.count == entry.said_count) continue;
     const uint64_t more = entry.count - entry.said_count;
-    log_.line(fmt::format("{} → {}: {}: … {} more time{}", to_string(entry.guest),
-                          to_string(entry.target), cause_row(entry.reason.cause).title, more,
-                          more == 1 ? "" : "s"));
+    log_.line(fmt::format("{} → {}: {}: … {}", to_string(entry.guest), to_string(entry.target),
+                          cause_row(entry.reason.cause).title, counted(more, "more time")));
     entry.said_count = entry.count;
     publish(entry);
   }

@@ -399,7 +399,8 @@ class TextTest(DoctorTest):
         self.assertEqual(done.returncode, 64)
 
     def test_bad_usage_is_one_line_and_64(self):
-        for bad in ("example.com", "8.8.8", "8.8.8.8.8", "", "fe80::1%eth0", "8.8.8.8 "):
+        for bad in ("example.com", "8.8.8", "8.8.8.8.8", "", "fe80::1%eth0", "8.8.8.8 ",
+                    "0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1", "fe80::1"):
             with self.subTest(bad):
                 done = run_doctor(":", "--to", bad)
                 self.assertEqual(done.returncode, 64)

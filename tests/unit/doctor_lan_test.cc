@@ -165,6 +165,71 @@ TEST_CASE("of one kind of trouble a few are shown, and all are counted") {
   CHECK(json["checks"].size() < 25);
 }
 
+TEST_CASE("of many stations at one port, those with a mark are shown first") {
+  LanSight lan = lan_of(1);
+  lan.guests.reset();
+  for (unsigned at = 10; at < 30; ++at) {
+    const std::string mac = "52:54:00:00:01:" + std::to_string(at);
+    lan.stations.push_back({mac, 0, 2, 1, 0, 0, 0});
+    lan.leases->push_back({mac, "10.0.2." + std::to_string(20 + at), "", "bound"});
+  }
+  lan.stations.back().move_count = 2;
+  lan.stations.back().moved_from = 2;
+  const std::string some = text_of(lan);
+  CAPTURE(some);
+  CHECK(has(some, "    ✗ 52:54:00:00:01:29"));
+  CHECK(has(some, "    and 13 more\n"));
+  CHECK(some.find("✗ 52:54:00:00:01:29") < some.find("✓ " + std::string(kOne)));
+
+  for (StationSight& station : lan.stations) station.move_count = 2;
+  CHECK(has(text_of(lan), "    and 13 more, 13 of them marked\n"));
+}
+
+// As many as the switch remembers. What is looked for once for each of them, among all of them, was
+// minutes.
+TEST_CASE("a guest with thousands of faces does not keep the doctor from an answer") {
+  constexpr unsigned kFaces_count = 8192;
+  LanSight lan = lan_of(2);
+  for (unsigned at = 0; at < kFaces_count; ++at) {
+    lan.stations.push_back({"forged " + std::to_string(at), 5, 3, 1, 0, 0, 0});
+  }
+  const Findings all = check_lan({lan, lan});
+  const std::string text = lan_text(lan, all, {.colour = false, .utf8 = true});
+  CHECK(has(text, "✓ port 2"));
+  CHECK(has(text, "! port 3"));
+  CHECK(has(text, "! forged 0 "));
+  CHECK(has(text, "and 8185 more, 8184 of them marked"));
+  CHECK(has(text, "0 problems, 8192 warnings."));
+  const auto json = nlohmann::json::parse(lan_json(lan, all));
+  CHECK(json["ports"][2]["stations"].size() == kFaces_count + 1);
+}
+
+TEST_CASE("plugs are said to be besides a gateway only where there is one") {
+  const auto plugs_of = [](const LanSight& lan) { return check_plugs({lan, lan}).front().fact; };
+  CHECK(plugs_of(lan_of(0)) == "nobody is plugged in besides the gateway");
+  CHECK(plugs_of(lan_of(1)) == "1 plug besides the gateway, and it is alive");
+  CHECK(plugs_of(lan_of(2)) == "2 plugs besides the gateway, all alive");
+  LanSight bare = lan_of(2);
+  bare.ports.erase(bare.ports.begin());
+  bare.gateway.reset();
+  CHECK(plugs_of(bare) == "2 plugs, all alive");
+  bare.ports.clear();
+  CHECK(plugs_of(bare) == "nobody is plugged in");
+}
+
+TEST_CASE("the gateway's link is down: a problem for all") {
+  LanSight lan = lan_of(2);
+  lan.ports[1].link_up = false;
+  CHECK(check_plugs({lan, lan}).front().mark() == Mark::kWarning);
+  lan.ports[0].link_up = false;
+  const Findings found = check_plugs({lan, lan});
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].mark() == Mark::kProblem);
+  CHECK(has(found[0].fact, "the link of port 1 (gateway) is set down: no guest gets a lease"));
+  CHECK(has(found[0].cure, "link 1 up"));
+  CHECK(has(text_of(lan), "✗ port 1"));
+}
+
 TEST_CASE("as many as are shown need no line for the others") {
   const Findings five(kShownOfKind_count, problem("a", "a", "it is broken", "mend it"));
   CHECK(shown(five).size() == five.size());
@@ -175,6 +240,25 @@ TEST_CASE("as many as are shown need no line for the others") {
   CHECK(shown(six).back().fact == "it is broken");
   const Findings well(20, Finding{"a", "a", "it works"});
   CHECK(shown(well).size() == well.size());
+}
+
+TEST_CASE("counters that began anew between two looks have not counted backwards") {
+  LanSight before = lan_of(1);
+  before.ports[1].drops["runt"] = 5;
+  LanSight now = before;
+  now.ports[1].drops["runt"] = 7;
+  CHECK(has(check_drops({before, now}).front().fact, ", 2 of them between two looks"));
+  now.ports[1].drops["runt"] = 3;
+  CHECK(has(check_drops({before, now}).front().fact, ", 3 of them between two looks"));
+}
+
+TEST_CASE("a forward that the host has no means for is not the guest's fault") {
+  LanSight lan = lan_of(1);
+  lan.forwards->push_back({"tcp:127.0.0.1:80-:80", "waiting", "accepted", "the port answers"});
+  const Finding found = check_forwards(lan).front();
+  CHECK(found.mark() == Mark::kProblem);
+  CHECK(found.cause.empty());
+  CHECK(has(found.cure, "ulimit -n"));
 }
 
 TEST_CASE("the nameserver's address is the gateway's, too") {

@@ -84,6 +84,35 @@ TEST_CASE("a peer that is closed again and again does not hide what another did"
         "plug: it sends garbage; its port is closed (95 lines before this one were not shown)");
 }
 
+TEST_CASE("a peer with many ports cannot flood the log") {
+  ConsoleWorld world;
+  constexpr uint32_t kPorts_count = 30;  // the console's world has 32
+  for (int call = 0; call < 10; ++call) {
+    for (uint32_t number = 1; number <= kPorts_count; ++number) {
+      world.lan.remove(*world.plug({.port_number = number, .owner = 0}), "it sends garbage");
+    }
+    world.loop.tick(0);
+  }
+  CHECK(world.log.lines.size() == Lan::kPeerLinesMax);
+}
+
+TEST_CASE("a peer that comes, loses frames and leaves again and again cannot flood the log") {
+  netstack::ManualClock clock;
+  netstack::Loop loop{clock};
+  MemoryLog log;
+  Lan lan{loop, log};
+  for (int call = 0; call < 100; ++call) {
+    auto port = std::make_unique<MemoryPort>("plug");
+    MemoryPort* plug = port.get();
+    REQUIRE(lan.add(std::move(port)) == plug);
+    plug->inject(Bytes(10));
+    lan.remove(*plug, "");
+    loop.tick(0);
+  }
+  REQUIRE(log.lines.size() == netstack::kThrottleLines_count);
+  CHECK(has(log.lines.back(), "plug: "));
+}
+
 TEST_CASE("a port that nobody is at keeps its VLANs and forgets its stations") {
   ConsoleWorld world;
   MemoryPort* one = world.plug({.owner = 0});

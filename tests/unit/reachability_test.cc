@@ -279,6 +279,11 @@ TEST_CASE("echo probes") {
   REQUIRE(reason);
   CHECK(reason->cause == Cause::kFirewallDrops);
   CHECK(contains(reason->cure, "nft list ruleset"));
+  probe.errno_value = EIO;
+  reason = judge_echo(facts, probe);
+  REQUIRE(reason);
+  CHECK(reason->cause == Cause::kUnknown);
+  CHECK(reason->cure == "strace -f -e sendto shows the call");
 }
 
 TEST_CASE("nameserver probes") {

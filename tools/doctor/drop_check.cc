@@ -32,6 +32,11 @@ constexpr std::array kTroubles{
     CureRow{DropReason::kLimit, "end some guests or flows"},
 };
 
+// Counters begin anew when another takes the port between two looks.
+uint64_t since(uint64_t before, uint64_t now) {
+  return before > now ? now : now - before;
+}
+
 uint64_t dropped(const PortSight* port, std::string_view reason) {
   if (port == nullptr) return 0;
   const auto at = port->drops.find(std::string(reason));
@@ -47,7 +52,7 @@ Findings check_drops(const LanVisit& visit) {
       const std::string_view reason = netstack::drop_reason_name(row.reason);
       const uint64_t frames = dropped(&port, reason);
       if (frames == 0) continue;
-      const uint64_t lately = frames - dropped(visit.before.port(port.number), reason);
+      const uint64_t lately = since(dropped(visit.before.port(port.number), reason), frames);
       findings.push_back(warning(
           kId, kTitle,
           fmt::format("{}: {} {} ({}), {} of them between two looks; {} went through", port.name(),

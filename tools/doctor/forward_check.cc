@@ -13,6 +13,10 @@ namespace {
 std::string cure_of(const std::string& answer) {
   if (answer == "refused") return "start the server in the guest, or correct the address and port";
   if (answer == "place-taken") return "end the program that has the host's port";
+  if (answer == "accepted") {
+    return "see what the switch says of it on its standard error: descriptors may be used up "
+           "(ulimit -n)";
+  }
   return "wait while the guest boots; then see its address and its firewall";
 }
 
@@ -28,9 +32,9 @@ Findings check_forwards(const LanSight& lan) {
     findings.push_back(
         warning(id, title, fmt::format("{} lets nobody in: {}", forward.rule, forward.explanation),
                 cure_of(forward.answer)));
-    const bool taken = forward.answer == "place-taken";
-    findings.back().needed = taken || forward.answer == "refused";
-    if (!taken) {
+    const bool ours = forward.answer == "place-taken" || forward.answer == "accepted";
+    findings.back().needed = ours || forward.answer == "refused";
+    if (!ours) {
       findings.back().cause = netstack::cause_row(netstack::Cause::kForwardUnanswered).id;
     }
   }

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "netstack/base/counted.h"
 
@@ -15,41 +18,63 @@ namespace {
 constexpr size_t kPortColumns = 25;
 constexpr size_t kStationsShown_count = 8;  // of a port, in text: behind a bridge there may be many
 
-bool is_at(const LanSight& lan, const std::string& mac, unsigned port) {
-  if (mac.empty()) return false;
-  const auto places = lan.places();
-  const auto place = places.find(mac);
-  return place != places.end() && place->second.port == port;
-}
+// Who is where and bears which mark, found once: a guest with many faces makes thousands of
+// stations and as many findings.
+class Picture {
+ public:
+  Picture(const LanSight& seen, const Findings& findings);
 
-bool concerns_port(const Finding& finding, const LanSight& lan, unsigned port) {
-  if (finding.port) return finding.port == port || finding.other_port == port;
-  return is_at(lan, finding.address, port) || is_at(lan, finding.other_address, port);
-}
+  Mark mark_of(unsigned port) const { return of(ports_, port); }
+  // What is told of a port as a whole concerns each station there.
+  Mark mark_of(unsigned port, const std::string& mac) const {
+    return std::max(of(whole_ports_, port), of(stations_, mac));
+  }
+  const std::vector<std::string>& macs_at(unsigned port) const {
+    static const std::vector<std::string> kNone;
+    const auto at = macs_.find(port);
+    return at == macs_.end() ? kNone : at->second;
+  }
 
-// What is told of a port as a whole concerns each station there.
-bool concerns_station(const Finding& finding, unsigned port, const std::string& mac) {
-  if (finding.address.empty()) return finding.port == port;
-  return finding.address == mac || finding.other_address == mac;
-}
+  const LanSight& lan;
+  const std::map<std::string, GuestPlace> places;
 
-Mark mark_of(const LanSight& lan, const Findings& findings, unsigned port,
-             const std::string& mac = {}) {
-  Mark mark = Mark::kOk;
+ private:
+  template <typename Marks>
+  static Mark of(const Marks& marks, const typename Marks::key_type& of_whom) {
+    const auto at = marks.find(of_whom);
+    return at == marks.end() ? Mark::kOk : at->second;
+  }
+  template <typename Marks>
+  static void raise(Marks& marks, const typename Marks::key_type& of_whom, Mark mark) {
+    Mark& known = marks.try_emplace(of_whom, Mark::kOk).first->second;
+    known = std::max(known, mark);
+  }
+  void raise_station(const std::string& mac, Mark mark, bool with_port);
+
+  std::map<unsigned, std::vector<std::string>> macs_;
+  std::map<unsigned, Mark> ports_;
+  std::map<unsigned, Mark> whole_ports_;
+  std::map<std::string, Mark> stations_;
+};
+
+Picture::Picture(const LanSight& seen, const Findings& findings)
+    : lan(seen), places(seen.places()) {
+  for (const auto& [mac, place] : places) macs_[place.port].push_back(mac);
   for (const Finding& finding : findings) {
-    if (mac.empty() ? concerns_port(finding, lan, port) : concerns_station(finding, port, mac)) {
-      mark = std::max(mark, finding.mark());
-    }
+    const Mark mark = finding.mark();
+    if (finding.port) raise(ports_, *finding.port, mark);
+    if (finding.port && finding.other_port) raise(ports_, *finding.other_port, mark);
+    if (finding.port && finding.address.empty()) raise(whole_ports_, *finding.port, mark);
+    raise_station(finding.address, mark, !finding.port);
+    raise_station(finding.other_address, mark, !finding.port);
   }
-  return mark;
 }
 
-std::vector<std::string> macs_at(const LanSight& lan, unsigned port) {
-  std::vector<std::string> macs;
-  for (const auto& [mac, place] : lan.places()) {
-    if (place.port == port) macs.push_back(mac);
-  }
-  return macs;
+void Picture::raise_station(const std::string& mac, Mark mark, bool with_port) {
+  if (mac.empty()) return;
+  raise(stations_, mac, mark);
+  const auto place = places.find(mac);
+  if (with_port && place != places.end()) raise(ports_, place->second.port, mark);
 }
 
 // --- text ---------------------------------------------------------------------------------------
@@ -66,11 +91,10 @@ std::string who(const Page& page, const PortSight& port) {
   return port.link_up ? names : names + ", link down";
 }
 
-std::string describe_guest(const Page& page, const LanSight& lan, const std::string& mac) {
-  const std::string address = lan.address_of(mac);
-  const std::string name = page.plain(lan.name_of(mac));
-  const auto places = lan.places();
-  const GuestPlace& place = places.at(mac);
+std::string describe_guest(const Page& page, const Picture& picture, const std::string& mac) {
+  const std::string address = picture.lan.address_of(mac);
+  const std::string name = page.plain(picture.lan.name_of(mac));
+  const GuestPlace& place = picture.places.at(mac);
   std::string vlans;
   for (const unsigned vid : place.vids) {
     if (vid != 0) vlans += fmt::format("  VLAN {}", vid);
@@ -84,34 +108,46 @@ std::string where(unsigned port) {
   return fmt::format("port {}", port);
 }
 
-void draw_port(Page& page, const LanSight& lan, const Findings& findings, const PortSight& port,
-               bool last) {
-  const bool is_gateway = lan.gateway && lan.gateway->port == port.number;
-  const std::string stem =
-      fmt::format("{} {} {:<8}", page.branch(last), page.mark(mark_of(lan, findings, port.number)),
-                  where(port.number));
-  const auto macs = macs_at(lan, port.number);
+// The worst come first: what is cut off is what matters least.
+void draw_stations(Page& page, const Picture& picture, unsigned port, const std::string& stem) {
+  std::vector<std::pair<Mark, std::string>> stations;
+  for (const std::string& mac : picture.macs_at(port)) {
+    stations.emplace_back(picture.mark_of(port, mac), mac);
+  }
+  std::ranges::stable_sort(stations, std::ranges::greater{}, &std::pair<Mark, std::string>::first);
+  const size_t shown_count = std::min(stations.size(), kStationsShown_count);
+  for (size_t at = 0; at < shown_count; ++at) {
+    const auto& [mark, mac] = stations[at];
+    page.line(
+        fmt::format("{}    {} {}", stem, page.mark(mark), describe_guest(page, picture, mac)));
+  }
+  if (shown_count == stations.size()) return;
+  const auto marked_count =
+      std::count_if(stations.begin() + static_cast<ptrdiff_t>(shown_count), stations.end(),
+                    [](const auto& station) { return station.first != Mark::kOk; });
+  page.line(fmt::format("{}    and {} more{}", stem, stations.size() - shown_count,
+                        marked_count == 0 ? "" : fmt::format(", {} of them marked", marked_count)));
+}
+
+void draw_port(Page& page, const Picture& picture, const PortSight& port, bool last) {
+  const auto& gateway = picture.lan.gateway;
+  const bool is_gateway = gateway && gateway->port == port.number;
+  const std::string stem = fmt::format("{} {} {:<8}", page.branch(last),
+                                       page.mark(picture.mark_of(port.number)), where(port.number));
+  const auto& macs = picture.macs_at(port.number);
   if (is_gateway) {
     return page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
-                                 page.plain(lan.gateway->address)));
+                                 page.plain(gateway->address)));
   }
   if (macs.size() == 1) {
     return page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
-                                 describe_guest(page, lan, macs.front())));
+                                 describe_guest(page, picture, macs.front())));
   }
   page.line(fmt::format("{}{:<{}} {}", stem, who(page, port), kPortColumns,
                         port.plugs.empty() ? ""
                         : macs.empty()     ? "nobody was heard"
                                            : netstack::counted(macs.size(), "station")));
-  for (size_t at = 0; at < std::min(macs.size(), kStationsShown_count); ++at) {
-    page.line(fmt::format("{}    {} {}", page.stem(last),
-                          page.mark(mark_of(lan, findings, port.number, macs[at])),
-                          describe_guest(page, lan, macs[at])));
-  }
-  if (macs.size() > kStationsShown_count) {
-    page.line(
-        fmt::format("{}    and {} more", page.stem(last), macs.size() - kStationsShown_count));
-  }
+  draw_stations(page, picture, port.number, page.stem(last));
 }
 
 std::string tally(const Findings& findings) {
@@ -127,25 +163,25 @@ std::string tally(const Findings& findings) {
 
 // --- JSON ---------------------------------------------------------------------------------------
 
-ordered_json port_json(const LanSight& lan, const Findings& findings, const PortSight& port) {
+ordered_json port_json(const Picture& picture, const PortSight& port) {
   ordered_json out;
   out["number"] = port.number;
-  out["mark"] = mark_name(mark_of(lan, findings, port.number));
+  out["mark"] = mark_name(picture.mark_of(port.number));
   out["link"] = port.link_up ? "up" : "down";
   out["plugs"] = ordered_json::array();
   for (const PlugSight& plug : port.plugs) out["plugs"].push_back(plug.name);
   out["stations"] = ordered_json::array();
-  const auto places = lan.places();
-  for (const std::string& mac : macs_at(lan, port.number)) {
-    const std::string address = lan.address_of(mac);
-    const std::string name = lan.name_of(mac);
+  for (const std::string& mac : picture.macs_at(port.number)) {
+    const std::string address = picture.lan.address_of(mac);
+    const std::string name = picture.lan.name_of(mac);
+    const GuestPlace& place = picture.places.at(mac);
     out["stations"].push_back(
         {{"mac", mac},
-         {"mark", mark_name(mark_of(lan, findings, port.number, mac))},
+         {"mark", mark_name(picture.mark_of(port.number, mac))},
          {"address", address.empty() ? ordered_json(nullptr) : ordered_json(address)},
          {"name", name.empty() ? ordered_json(nullptr) : ordered_json(name)},
-         {"vids", places.at(mac).vids},
-         {"silent_s", places.at(mac).silent_s}});
+         {"vids", place.vids},
+         {"silent_s", place.silent_s}});
   }
   return out;
 }
@@ -154,14 +190,15 @@ ordered_json port_json(const LanSight& lan, const Findings& findings, const Port
 
 std::string lan_text(const LanSight& lan, const Findings& findings, const PageStyle& style) {
   Page page(style);
+  const Picture picture(lan, findings);
   const std::string gateway =
       lan.gateway ? fmt::format("gateway {} of {}", lan.gateway->address, lan.gateway->network)
                   : "no gateway";
   page.line(page.plain(fmt::format("LAN {}: {}, {}, {}", lan.directory,
                                    netstack::counted(lan.ports.size(), "port"),
-                                   netstack::counted(lan.places().size(), "guest"), gateway)));
+                                   netstack::counted(picture.places.size(), "guest"), gateway)));
   for (const PortSight& port : lan.ports) {
-    draw_port(page, lan, findings, port, &port == &lan.ports.back());
+    draw_port(page, picture, port, &port == &lan.ports.back());
   }
   page.line("");
   page.findings(findings);
@@ -182,7 +219,8 @@ std::string lan_json(const LanSight& lan, const Findings& findings) {
                       {"mtu", lan.gateway->mtu}};
   }
   out["ports"] = ordered_json::array();
-  for (const PortSight& port : lan.ports) out["ports"].push_back(port_json(lan, findings, port));
+  const Picture picture(lan, findings);
+  for (const PortSight& port : lan.ports) out["ports"].push_back(port_json(picture, port));
   out["checks"] = ordered_json::array();
   for (const Finding& finding : shown(findings)) out["checks"].push_back(as_json(finding));
   return dump(out);

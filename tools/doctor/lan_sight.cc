@@ -257,6 +257,15 @@ std::map<std::string, GuestPlace> LanSight::places() const {
   return all;
 }
 
+std::optional<unsigned> LanSight::port_of(const std::string& mac) const {
+  const StationSight* last = nullptr;
+  for (const StationSight& station : stations) {
+    if (station.mac != mac || (gateway && station.port == gateway->port)) continue;
+    if (last == nullptr || station.silent_s <= last->silent_s) last = &station;
+  }
+  return last == nullptr ? std::nullopt : std::optional(last->port);
+}
+
 std::string LanSight::address_of(const std::string& mac) const {
   if (leases) {
     for (const LeaseSight& lease : *leases) {
@@ -285,10 +294,7 @@ std::string LanSight::guest_name(const std::string& mac) const {
   if (const std::string address = address_of(mac); !address.empty()) {
     name += fmt::format(" ({})", address);
   }
-  const auto all = places();
-  if (const auto at = all.find(mac); at != all.end()) {
-    name += fmt::format(" on port {}", at->second.port);
-  }
+  if (const auto port = port_of(mac)) name += fmt::format(" on port {}", *port);
   return name;
 }
 

@@ -163,7 +163,8 @@ struct LanSight {
 
   bool offers(const std::string& operation) const;
   const PortSight* port(unsigned number) const;
-  std::map<std::string, GuestPlace> places() const;  // by MAC
+  std::map<std::string, GuestPlace> places() const;               // by MAC
+  std::optional<unsigned> port_of(const std::string& mac) const;  // as places() has it
   // An address to call the guest by: its lease's, or one that it claims; empty: none is known.
   std::string address_of(const std::string& mac) const;
   std::string name_of(const std::string& mac) const;

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
 
 namespace tools {
@@ -9,11 +10,11 @@ Findings check_loops(const LanSight& lan) {
   const char* title = "loops";
   if (!lan.loop) return {{id, title, "not looked for: this switch does not tell of loops"}};
   if (lan.loop->engaged) {
-    return {problem(
-        id, title,
-        fmt::format("frames come back through port{} {}: copies are dropped",
-                    lan.loop->ports.size() == 1 ? "" : "s", fmt::join(lan.loop->ports, ", ")),
-        "take one of the cables between them away")};
+    return {problem(id, title,
+                    fmt::format("frames come back through {} {}: copies are dropped",
+                                netstack::in_number(lan.loop->ports.size(), "port"),
+                                fmt::join(lan.loop->ports, ", ")),
+                    "take one of the cables between them away")};
   }
   if (lan.loop->episode_count > 0) {
     return {

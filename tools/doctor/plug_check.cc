@@ -24,15 +24,21 @@ bool stands_still(const PortSight& before, const PortSight& now) {
          now.delivered_count() == before.delivered_count();
 }
 
+bool is_set_down(const LanVisit& visit, const PortSight& port, bool is_gateway,
+                 Findings& findings) {
+  if (port.link_up) return false;
+  findings.push_back(
+      warning(kId, kTitle,
+              fmt::format("the link of {} is set down{}", port.name(),
+                          is_gateway ? ": no guest gets a lease, a name or a way out" : ""),
+              fmt::format("lanyard ctl {} link {} up", visit.now.directory, port.number)));
+  findings.back().needed = is_gateway;
+  findings.back().port = port.number;
+  return true;
+}
+
 void judge(const LanVisit& visit, const PortSight& port, Findings& findings) {
   const PortSight* before = visit.before.port(port.number);
-  if (!port.link_up) {
-    findings.push_back(
-        warning(kId, kTitle, fmt::format("the link of {} is set down", port.name()),
-                fmt::format("lanyard ctl {} link {} up", visit.now.directory, port.number)));
-    findings.back().port = port.number;
-    return;
-  }
   for (const PlugSight& plug : port.plugs) {
     if (plug.ready) continue;
     findings.push_back(dead(
@@ -65,6 +71,13 @@ void judge(const LanVisit& visit, const PortSight& port, Findings& findings) {
   }
 }
 
+std::string describe_order(size_t plug_count, bool gateway) {
+  const std::string where = gateway ? " besides the gateway" : "";
+  if (plug_count == 0) return "nobody is plugged in" + where;
+  return fmt::format("{}{}, {}", netstack::counted(plug_count, "plug"), where,
+                     plug_count == 1 ? "and it is alive" : "all alive");
+}
+
 }  // namespace
 
 Findings check_plugs(const LanVisit& visit) {
@@ -72,12 +85,13 @@ Findings check_plugs(const LanVisit& visit) {
   size_t plug_count = 0;
   for (const PortSight& port : visit.now.ports) {
     const bool is_gateway = visit.now.gateway && port.number == visit.now.gateway->port;
-    if (port.plugs.empty() || is_gateway) continue;
+    if (port.plugs.empty()) continue;
+    if (is_set_down(visit, port, is_gateway, findings) || is_gateway) continue;
     plug_count += port.plugs.size();
     judge(visit, port, findings);
   }
   if (!findings.empty()) return findings;
-  return {{kId, kTitle, fmt::format("{} besides the gateway, all alive", plug_count)}};
+  return {{kId, kTitle, describe_order(plug_count, visit.now.gateway.has_value())}};
 }
 
 }  // namespace tools

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "netstack/base/counted.h"
 #include "tools/doctor/lan_checks.h"
@@ -22,8 +23,7 @@ std::string names(const std::vector<unsigned>& vids) {
   return text;
 }
 
-bool is_heard_by_gateway(const LanSight& lan, const std::vector<unsigned>& vids) {
-  const auto gateway = lan.gateway_vids();
+bool have_one_in_common(const std::vector<unsigned>& vids, const std::vector<unsigned>& gateway) {
   return std::ranges::find_first_of(vids, gateway) != vids.end();
 }
 
@@ -45,11 +45,14 @@ Findings check_vlans(const LanSight& lan) {
   if (!lan.guests) return {{kId, kTitle, "not looked for: this LAN has no gateway"}};
   Findings findings;
   const auto places = lan.places();
+  const auto gateway = lan.gateway_vids();
+  std::set<std::string> said;
   for (const GuestSight& guest : *lan.guests) {
     const SignSight& sign = guest.tagged_for_gateway;
     if (sign.count == 0 || sign.ago_s > kRecent_s) continue;
     const auto place = places.find(guest.mac);
-    const bool heard = place != places.end() && is_heard_by_gateway(lan, place->second.vids);
+    const bool heard = place != places.end() && have_one_in_common(place->second.vids, gateway);
+    said.insert(guest.mac);
     findings.push_back(
         describe(lan, guest.mac,
                  fmt::format("calls the gateway in VLAN {} ({}, the last "
@@ -58,8 +61,7 @@ Findings check_vlans(const LanSight& lan) {
                  !heard));
   }
   for (const auto& [mac, place] : places) {
-    const bool said = std::ranges::find(findings, mac, &Finding::address) != findings.end();
-    if (said || is_heard_by_gateway(lan, place.vids)) continue;
+    if (said.contains(mac) || have_one_in_common(place.vids, gateway)) continue;
     findings.push_back(
         describe(lan, mac, fmt::format("is heard only in {}", names(place.vids)), false));
   }

@@ -38,6 +38,7 @@ vlan::FdbConfig fdb_config(const LanHabits& habits) {
 Lan::Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits)
     : loop_(loop),
       log_(log),
+      all_peers_log_(log, loop.clock(), "peers", kPeerLinesMax),
       habits_(habits),
       switch_(loop.clock(), fdb_config(habits)),
       poller_(loop),
@@ -50,7 +51,9 @@ Lan::~Lan() {
   stream_.reset();
   vhost_user_.clear();
   for (const auto& [number, port] : ports_.ports()) {
-    for (const Endpoint& endpoint : port->endpoints) say_drops(*endpoint.port);
+    for (const Endpoint& endpoint : port->endpoints) {
+      if (const std::string loss = describe_loss(*endpoint.port); !loss.empty()) log_.line(loss);
+    }
   }
 }
 
@@ -101,7 +104,8 @@ Port* Lan::add_plug(std::unique_ptr<Port> port, const PlugRequest& request) {
   const std::string name = port->name();
   Port* plugged = ports_.add(std::move(port), request);
   if (plugged == nullptr) {
-    log_.line(fmt::format("{}: refused: the switch has no free port; end some guests", name));
+    all_peers_log_.line(
+        fmt::format("{}: refused: the switch has no free port; end some guests", name));
   }
   return plugged;
 }
@@ -119,14 +123,13 @@ void Lan::remove(Port& port, std::string_view why) {
 netstack::LogThrottle& Lan::peers_log(const Port& endpoint) {
   const NumberedPort* port = ports_.port_of(endpoint);
   const netstack::PortId number = port != nullptr ? port->number : 0;
-  return peers_logs_
-      .try_emplace(number, log_, loop_.clock(), fmt::format("what was at port {}", number))
+  return peers_logs_.try_emplace(number, all_peers_log_, fmt::format("what was at port {}", number))
       .first->second;
 }
 
 void Lan::destroy_leaving() {
   for (Port* port : leaving_) {
-    say_drops(*port);
+    if (const std::string loss = describe_loss(*port); !loss.empty()) peers_log(*port).line(loss);
     ports_.remove_endpoint(*port);
   }
   leaving_.clear();
@@ -140,16 +143,17 @@ void Lan::say_storm(const vlan::StormReport& report) {
 }
 
 // What the endpoint did not take and, if it is alone at its port, what the switch refused from it.
-void Lan::say_drops(const Port& endpoint) {
+// Empty: nothing was lost, or this LAN does not say so.
+std::string Lan::describe_loss(const Port& endpoint) {
   NumberedPort* port = ports_.port_of(endpoint);
-  if (!habits_.say_drops || port == nullptr) return;
+  if (!habits_.say_drops || port == nullptr) return {};
   const bool alone = port->endpoints.size() == 1;
   const PortCounters counters = alone ? port->shared.totals() : endpoint.counters();
   if (alone) port->shared.reset_totals();
   // Every guest misses what is flooded while it boots.
-  if (counters.dropped() == counters.dropped(netstack::DropReason::kNotReady)) return;
+  if (counters.dropped() == counters.dropped(netstack::DropReason::kNotReady)) return {};
   const std::string drops = describe_drops(counters);
-  if (!drops.empty()) log_.line(fmt::format("{}: {}", endpoint.name(), drops));
+  return drops.empty() ? drops : fmt::format("{}: {}", endpoint.name(), drops);
 }
 
 }  // namespace tools

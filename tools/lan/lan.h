@@ -32,6 +32,8 @@ struct LanHabits {
 // their libraries and starts the sooner.
 class Lan final : public netstack::PortHost {
  public:
+  static constexpr uint32_t kPeerLinesMax = 50;  // of the log, in kThrottleWindow_ns
+
   Lan(netstack::Loop& loop, netstack::Log& log, const LanHabits& habits = {});
   ~Lan() override;
 
@@ -61,12 +63,14 @@ class Lan final : public netstack::PortHost {
  private:
   netstack::LogThrottle& peers_log(const netstack::Port& endpoint);
   void destroy_leaving();
-  void say_drops(const netstack::Port& endpoint);
+  std::string describe_loss(const netstack::Port& endpoint);
   void say_storm(const vlan::StormReport& report);
 
   netstack::Loop& loop_;
   netstack::Log& log_;
-  // Lines that peers can cause at will. By port, so that none hides what is said of another.
+  // Lines that peers can cause at will. By port, so that none hides what is said of another; and
+  // of all, since a peer may have any number of ports.
+  netstack::LogThrottle all_peers_log_;
   std::map<netstack::PortId, netstack::LogThrottle> peers_logs_;
   LanHabits habits_;
   MirrorSet mirrors_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sysexits.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <memory>
@@ -63,13 +64,25 @@ struct Options {
   bool json = false;
 };
 
+// What an address is that no router leads to, so that the gateway carries nothing there and tells
+// guests nothing of it; empty: it is none of these.
+std::string_view kind_beyond_routing(const IpAddress& address) {
+  const auto& octets = address.octets;
+  if (address.is_multicast()) return "a multicast address";
+  if (std::ranges::all_of(octets, [](uint8_t octet) { return octet == 0; })) {
+    return "nobody's address";
+  }
+  if (!address.v6) return address.v4_bits() == UINT32_MAX ? "the broadcast address" : "";
+  return octets[0] == 0xfe && (octets[1] & 0xc0U) == 0x80 ? "an address of one link alone" : "";
+}
+
 IpAddress parse_target(const std::string& text) {
   const auto address = IpAddress::parse(text);
-  if (address) return *address;
-  throw netstack::Error(EX_USAGE,
-                        fmt::format("cannot examine \"{}\": it is no IPv4 or IPv6 address; give "
-                                    "one such as 8.8.8.8",
-                                    text));
+  const std::string_view kind = address ? kind_beyond_routing(*address) : "";
+  if (address && kind.empty()) return *address;
+  throw netstack::Error(
+      EX_USAGE, fmt::format("cannot examine \"{}\": it is {}; give one such as 8.8.8.8", text,
+                            address ? kind : "no IPv4 or IPv6 address"));
 }
 
 std::string as_json(const Outlook& outlook, const Findings& host) {
