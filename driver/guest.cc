@@ -35,7 +35,7 @@ void ask_to_end(pid_t pid) {
 }  // namespace
 
 int exit_status(int status) {
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  return WIFSIGNALED(status) ? kExitKilled + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 Guest::Subreaper::Subreaper() {

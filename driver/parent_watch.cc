@@ -7,6 +7,7 @@
 
 #include "driver/pidfd.h"
 #include "netstack/base/error.h"
+#include "netstack/loop/signal_watch.h"
 
 namespace driver {
 
@@ -14,20 +15,10 @@ namespace driver {
 // parent's THREAD that forked us ends. A Python test driver that starts machines from worker
 // threads would lose them one by one, with the driver itself alive and well.
 
-namespace {
-
-bool hangup_ignored() {
-  struct sigaction now {};
-  ::sigaction(SIGHUP, nullptr, &now);
-  return now.sa_handler == SIG_IGN;
-}
-
-}  // namespace
-
 ParentWatch::ParentWatch(netstack::Loop& loop, std::function<void()> on_gone)
     : loop_(loop), on_gone_(std::move(on_gone)) {
   const pid_t parent = ::getppid();
-  if (parent == 0 || hangup_ignored()) return;
+  if (parent == 0 || netstack::is_ignored(SIGHUP)) return;
   parent_ = open_pidfd(parent);
   const int error = errno;
   if (::getppid() != parent) {  // it ended while we looked: the pidfd may be a stranger's

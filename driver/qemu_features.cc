@@ -60,8 +60,8 @@ std::optional<Running> start(const std::string& program, std::vector<std::string
   return running;
 }
 
-// All it says until it ends; empty when it takes too long or says too much.
-std::string read_all(const Fd& output) {
+// All it says until it ends; empty when it takes too long, says too much, or we give up.
+std::string read_all(const Fd& output, int give_up_fd) {
   netstack::SystemClock clock;
   const uint64_t deadline_ns = clock.monotonic_ns() + kAskQemuBound_ns;
   std::string text;
@@ -70,8 +70,9 @@ std::string read_all(const Fd& output) {
     const uint64_t now_ns = clock.monotonic_ns();
     if (now_ns >= deadline_ns || text.size() > kHelpSize_max) return {};
     const auto wait_ms = (deadline_ns - now_ns) / netstack::kMillisecond_ns + 1;
-    pollfd ready{output.get(), POLLIN, 0};
-    if (::poll(&ready, 1, static_cast<int>(wait_ms)) <= 0) continue;
+    std::array<pollfd, 2> ready = {pollfd{output.get(), POLLIN, 0}, pollfd{give_up_fd, POLLIN, 0}};
+    if (::poll(ready.data(), ready.size(), static_cast<int>(wait_ms)) <= 0) continue;
+    if (ready[1].revents != 0) return {};
     const ssize_t size = ::read(output.get(), chunk.data(), chunk.size());
     if (size < 0) return {};
     if (size == 0) return text;
@@ -92,11 +93,12 @@ bool finish(pid_t pid, bool at_once) {
 }
 
 // What it prints for these words; empty when it fails, takes too long or is no QEMU.
-std::string answer_of(const std::string& program, std::vector<std::string> words) {
+std::string answer_of(const std::string& program, std::vector<std::string> words,
+                      int give_up_fd = kNoFd) {
   if (!has_qemus_name(program)) return {};
   const std::optional<Running> running = start(program, std::move(words));
   if (!running) return {};
-  std::string answer = read_all(running->output);
+  std::string answer = read_all(running->output, give_up_fd);
   return finish(running->pid, answer.empty()) ? answer : std::string();
 }
 
@@ -140,8 +142,8 @@ QemuFeatures QemuFeatures::read(std::string_view help) {
   return features;
 }
 
-QemuFeatures ask_qemu(const std::string& program) {
-  return QemuFeatures::read(answer_of(program, {"-help"}));
+QemuFeatures ask_qemu(const std::string& program, int give_up_fd) {
+  return QemuFeatures::read(answer_of(program, {"-help"}, give_up_fd));
 }
 
 std::vector<std::string> qemu_accelerators(const std::string& program) {

@@ -28,7 +28,9 @@ struct QemuFeatures {
 
 // Runs `program` -help and reads it; unknown after kAskQemuBound_ns, or when it fails. Only
 // programs with QEMU's names are run: what a user's script does with -help is not ours to find out.
-QemuFeatures ask_qemu(const std::string& program);
+// Gives up, with nothing known, when `give_up_fd` becomes readable; kNoFd: never.
+constexpr int kNoFd = -1;  // as poll(2) takes it
+QemuFeatures ask_qemu(const std::string& program, int give_up_fd = kNoFd);
 
 bool has_qemus_name(std::string_view program);
 

@@ -77,9 +77,9 @@ bool makes_card(const CommandLine& command, const CommandLine::Option& option) {
 
 }  // namespace
 
-Surroundings Surroundings::of_this_host(const std::string& program) {
-  return {[program] { return ask_qemu(program); }, [] { return driver::kvm_works(); }, lan_sockets,
-          plug_into_lan};
+Surroundings Surroundings::of_this_host(const std::string& program, int give_up_fd) {
+  return {[program, give_up_fd] { return ask_qemu(program, give_up_fd); },
+          [] { return driver::kvm_works(); }, lan_sockets, plug_into_lan};
 }
 
 Rewiring::Rewiring(std::vector<std::string> words, Surroundings surroundings)

@@ -22,8 +22,8 @@ struct Surroundings {
   std::function<LanSockets(const std::string&)> lan;  // of a directory
   std::function<Attachment(const std::string&, Transport, const QemuFeatures&)> plug;
 
-  // The real ones, for the QEMU at `program`.
-  static Surroundings of_this_host(const std::string& program);
+  // The real ones, for the QEMU at `program`. `give_up_fd` as ask_qemu() takes it.
+  static Surroundings of_this_host(const std::string& program, int give_up_fd = kNoFd);
 };
 
 // A QEMU command on its way to another network: choose() and replug() networks, or add_card(), and

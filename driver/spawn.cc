@@ -32,11 +32,11 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
 }
 
 // The signals we block for signalfd, and those we ignore, are not the guest's affair.
-// What was ignored before us stays ignored: nohup keeps its promise.
+// What was ignored before us stays ignored: nohup keeps its promise. But SIGTERM is how we ask.
 void restore_signals() {
   sigset_t none;
   ::sigemptyset(&none);
-  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
+  for (const int signal : {SIGPIPE, SIGXFSZ, SIGTERM}) ::signal(signal, SIG_DFL);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 

@@ -12,6 +12,7 @@ namespace driver {
 
 constexpr int kExitProgramMissing = 127;  // as a shell says it
 constexpr int kExitProgramUnusable = 126;
+constexpr int kExitKilled = 128;  // and the signal's number
 
 struct Spawned {
   pid_t pid;

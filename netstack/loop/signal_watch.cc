@@ -14,12 +14,20 @@ namespace netstack {
 // signalfd rather than handlers: a handler may do almost nothing and runs between any two
 // instructions, whereas this is one more descriptor of the loop.
 
+bool is_ignored(int signal) {
+  struct sigaction now {};
+  ::sigaction(signal, nullptr, &now);
+  return now.sa_handler == SIG_IGN;
+}
+
 SignalWatch::SignalWatch(Loop& loop, std::span<const int> signals,
                          std::function<void(int)> on_signal)
     : loop_(loop), on_signal_(std::move(on_signal)) {
   sigset_t set;
   ::sigemptyset(&set);
-  for (const int signal : signals) ::sigaddset(&set, signal);
+  for (const int signal : signals) {
+    if (signal == SIGTERM || !is_ignored(signal)) ::sigaddset(&set, signal);
+  }
   fd_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!fd_) throw host_error(errno, "make a signal descriptor", "raise `ulimit -n`");
   loop_.watch(fd_.get(), EPOLLIN, [this](uint32_t) {

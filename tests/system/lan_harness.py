@@ -43,6 +43,10 @@ NOBODY_ID = 65534    # user and group
 # The words that make a command nobody's; for root of more than one user.
 NOBODY = ("setpriv", f"--reuid={NOBODY_ID}", f"--regid={NOBODY_ID}", "--clear-groups", "--")
 
+TERMINAL_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+# The words that start a command with those ignored.
+IGNORING = ("env", "--ignore-signal=" + ",".join(number.name[3:] for number in TERMINAL_SIGNALS))
+
 _MARK = "LANYARD_TEST_NAMESPACE"
 _PR_SET_PDEATHSIG = 1
 
@@ -82,8 +86,16 @@ def need_tun(test):
         test.skipTest("needs root of the machine, to whom alone /dev/net/tun opens here")
 
 
+def heed_signals():
+    """For Popen's preexec_fn: the child ignores none of the signals that programs under `nohup` (CI's)
+    and behind a shell's `&` are started with ignored."""
+    for number in TERMINAL_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def die_with_parent():
-    """For Popen's preexec_fn: the child gets SIGTERM when this program's thread ends."""
+    """The same, and the child gets SIGTERM when this program's thread ends."""
+    heed_signals()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

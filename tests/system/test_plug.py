@@ -352,8 +352,10 @@ class Plug2Tap(PlugTest):
             inner = (interfaces() - before - {"tap3", "br1"}).pop()
             self.assertEqual(subprocess.run(["ip", "-o", "address", "show", "dev", inner],
                                             stdout=subprocess.PIPE).stdout, b"")
+            subprocess.run(["ip", "link", "set", "tap3", "netns", str(node.pid)], check=True)
             self.assertEqual(face.stop(), 0)
             self.assertEqual(interfaces() - before, {"br1"})
+            node.run("! ip link show tap3")
             self.assert_ends(["setpriv", "--bounding-set", "-net_admin", "--inh-caps",
                               "-net_admin", PLUG2TAP, "-s", directory, "tap3"], 1,
                              "CAP_NET_ADMIN")

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import lan_harness
-from lan_harness import BUILD_DIR, die_with_parent, wait_for
+from lan_harness import BUILD_DIR, IGNORING, LANYARD, TERMINAL_SIGNALS, die_with_parent, wait_for
 from vde_harness import LIMIT_S, VDE_SWITCH, VdeTest, frame, mac, require
 
 PLUG2TAP = str(BUILD_DIR / "bin" / "vde_plug2tap")
@@ -24,6 +24,14 @@ def setUpModule():
 
 def mode_of(path):
     return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def ignored_by(pid):
+    """Those of TERMINAL_SIGNALS that end nothing: ignored, and not blocked either, as for a signalfd."""
+    with open(f"/proc/{pid}/status") as file:
+        masks = dict(line.split(":") for line in file)
+    ignored = int(masks["SigIgn"], 16) & ~int(masks["SigBlk"], 16)
+    return {number for number in TERMINAL_SIGNALS if ignored >> number - 1 & 1}
 
 
 class EdgeTest(VdeTest):
@@ -201,6 +209,31 @@ class Plugs(EdgeTest):
             self.assertEqual(sorted(os.listdir(switch.directory)), before)
         switch.child.send_signal(signal.SIGCONT)
         wait_for(lambda: len(switch.ask("port/print")) == 3, "the port to be left")
+
+    def test_what_they_were_started_with_ignored(self):
+        """Under `nohup`, say. The tap takes SIGHUP and SIGINT back, the switch SIGINT, as the stock ones do."""
+        switch = self.switch()
+        ours = self.folder / "ours"
+        for words, ready, ignored in (
+                ([PLUG2TAP, "-s", switch.directory, "edge0"], None, {signal.SIGQUIT}),
+                ([SLIRPVDE, "-s", switch.directory], None, set(TERMINAL_SIGNALS)),
+                ([LANYARD, "switch", ours], (ours / "ctl").exists, set(TERMINAL_SIGNALS))):
+            child = self.face(*IGNORING, *words)
+            wait_for(ready or (lambda: any("ACTIVE" in line for line in switch.ask("port/print"))), words[0])
+            self.assertEqual(ignored_by(child.pid), ignored, words[0])
+            for number in ignored:
+                child.send_signal(number)
+            child.terminate()
+            self.assertEqual(child.wait(LIMIT_S), 0)
+            wait_for(lambda: len(switch.ask("port/print")) == 3, "the port to be left")
+        self.assertEqual(switch.end(), 0)
+        for program in (VDE_SWITCH, shutil.which("vde_switch")):
+            switch = self.switch(program=program, prefix=IGNORING)
+            for number in (signal.SIGQUIT, signal.SIGHUP):
+                switch.child.send_signal(number)
+            self.assertEqual(switch.ask("showinfo")[-1], "1000 Success")
+            switch.child.send_signal(signal.SIGINT)
+            self.assertEqual(switch.wait(), -signal.SIGINT, program)
 
     def test_long_options_with_one_dash(self):
         for word in ("-help", "-hel", "--help"):

@@ -205,6 +205,7 @@ class LifeAndDeath(VdeTest):
         clean = {"ctl", "stream", "vhost-user"}
         wait_for(lambda: {path.name for path in second.directory.iterdir()} == clean,
                  "a clean directory")
+        second.ask("showinfo")  # answered when its ctl stands in the place of the old one
         self.assertTrue(self.plug(second).reply)
         self.assertEqual(second.end(), 0)
         self.assert_gone(second)
@@ -251,6 +252,16 @@ class LifeAndDeath(VdeTest):
         switch.end()
         switch = self.switch("--rcfile", self.folder / "absent")
         self.assertIn("absent: No such file or directory", switch.stderr())
+        switch.end()
+        os.mkfifo(self.folder / "fifo")
+        switch = self.switch("-f", self.folder / "fifo")
+        self.assertIn("fifo: its writer has not come to an end; write the commands into a file\n", switch.stderr())
+        switch.end()
+        switch = self.switch(prefix=["bash", "-c", 'exec "$0" "$@" -f <(echo port/sethub 1)'])
+        self.assertIn("HUB=true", switch.ask("port/showinfo"))
+        switch.end()
+        switch = self.switch("-f", "/dev/null")
+        self.assertEqual(switch.stderr(), "")
         switch.end()
 
 
@@ -311,6 +322,14 @@ class ConsoleTest(VdeTest):
         writer.join()
         self.assertTrue(all(reply == replies[0] for reply in replies))
         self.assertEqual(replies[0][-1], "1000 Success")
+
+    def test_replies_are_whole_when_the_writer_has_left(self):
+        switch = self.switch()
+        switch.write("help\n" * 400)
+        switch.child.stdin.close()
+        time.sleep(0.2)
+        self.assertEqual(switch.child.stdout.read().count(b"\n1000 Success\n"), 400)
+        self.assertEqual(switch.wait(), 0)
 
     def test_an_unread_stderr_stalls_nothing(self):
         read, write = os.pipe()

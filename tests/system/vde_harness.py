@@ -88,14 +88,14 @@ class Switch:
     """A running vde_switch with pipes for its console and a file for its errors."""
 
     def __init__(self, test, *words, program=VDE_SWITCH, ready=True, stdin=subprocess.PIPE,
-                 env=None, cwd=None, stdout=subprocess.PIPE):
+                 env=None, cwd=None, stdout=subprocess.PIPE, prefix=()):
         self.directory = test.folder / "lan"
         self.errors = test.folder / f"switch-{time.monotonic_ns()}.err"
         words = [str(word) for word in words]
         if "-s" not in words and "--sock" not in words:
             words = ["-s", str(self.directory), *words]
         with open(self.errors, "wb") as errors:
-            self.child = subprocess.Popen([program, *words], stdin=stdin, stdout=stdout,
+            self.child = subprocess.Popen([*prefix, program, *words], stdin=stdin, stdout=stdout,
                                           stderr=errors, preexec_fn=die_with_parent, cwd=cwd,
                                           env={"HOME": str(test.folder), "PATH": os.environ["PATH"],
                                                **(env or {})})

@@ -180,10 +180,12 @@ TEST_CASE("the guest gets default signals, whatever we have blocked or ignored")
   SystemClock clock;
   Loop loop(clock);
   const netstack::SignalWatch watch(loop, netstack::kEndingSignals, [](int) {});
-  const auto before = ::signal(SIGPIPE, SIG_IGN);
+  const auto pipe_before = ::signal(SIGPIPE, SIG_IGN);
+  const auto term_before = ::signal(SIGTERM, SIG_IGN);
   const int by_term = Run(shell("kill -TERM $$; exit 1")).wait();
   const int by_pipe = Run(shell("kill -PIPE $$; exit 1")).wait();
-  ::signal(SIGPIPE, before);
+  ::signal(SIGPIPE, pipe_before);
+  ::signal(SIGTERM, term_before);
   CHECK(by_term == 128 + SIGTERM);
   CHECK(by_pipe == 128 + SIGPIPE);
 }
@@ -293,7 +295,7 @@ bool told_of_parents_end(bool nohup) {
     std::array<int, 2> bound{};
     (void)!::pipe(bound.data());
     if (::fork() == 0) {
-      if (nohup) ::signal(SIGHUP, SIG_IGN);
+      ::signal(SIGHUP, nohup ? SIG_IGN : SIG_DFL);  // these tests may be under nohup themselves
       SystemClock clock;
       Loop loop(clock);
       char told = 0;

@@ -14,11 +14,13 @@ namespace {
 
 constexpr int kNone = 0;
 
-// A child's way to end: the signal it is killed by, or kNone.
+// A child's way to end: the signal it is killed by, or kNone. It is started with nothing ignored,
+// however these tests are.
 template <typename Life>
 int signal_that_ends(Life&& life) {
   const pid_t child = ::fork();
   if (child == 0) {
+    for (const int signal : kEndingSignals) ::signal(signal, SIG_DFL);
     life();
     ::_exit(0);
   }
@@ -38,6 +40,20 @@ TEST_CASE("signals arrive in the loop") {
     for (int i = 0; i < 3; ++i) loop.tick(0);
     std::sort(seen.begin(), seen.end());
     if (seen != std::vector<int>{SIGINT, SIGTERM}) ::abort();
+  });
+  CHECK(end == kNone);
+}
+
+TEST_CASE("what was ignored stays so, but for SIGTERM") {
+  const int end = signal_that_ends([] {
+    for (const int signal : kEndingSignals) ::signal(signal, SIG_IGN);
+    SystemClock clock;
+    Loop loop(clock);
+    std::vector<int> seen;
+    const SignalWatch watch(loop, kEndingSignals, [&](int signal) { seen.push_back(signal); });
+    for (const int signal : kEndingSignals) ::kill(::getpid(), signal);
+    for (int i = 0; i < 5; ++i) loop.tick(0);
+    if (seen != std::vector<int>{SIGTERM}) ::abort();
   });
   CHECK(end == kNone);
 }

@@ -99,6 +99,10 @@ void prepare_process() {
   for (const int signal : kIgnoredSignals) std::signal(signal, SIG_IGN);
 }
 
+void heed_even_if_ignored(int signal) {
+  std::signal(signal, SIG_DFL);
+}
+
 int face_main(const std::string& program, const std::function<int(FaceLog&)>& body) {
   prepare_process();
   FaceLog log(program);

@@ -54,6 +54,10 @@ void prepare_process();
 inline constexpr std::array kIgnoredSignals = {SIGPIPE,   SIGALRM, SIGUSR1, SIGUSR2,  SIGPROF,
                                                SIGVTALRM, SIGIO,   SIGPWR,  SIGSTKFLT};
 
+// For a signal that the stock program catches even where it was started with it ignored: SIGINT in
+// a script's &, say.
+void heed_even_if_ignored(int signal);
+
 // The body of a face's main(): the process prepared, errors as one line.
 int face_main(const std::string& program, const std::function<int(FaceLog&)>& body);
 

@@ -39,6 +39,7 @@ int plug_in(tools::FaceLog& log, const tools::Plug2TapOptions& options) {
 
 int main(int argc, char** argv) {
   return tools::face_main("vde_plug2tap", [&](tools::FaceLog& log) {
+    for (const int signal : {SIGHUP, SIGINT}) tools::heed_even_if_ignored(signal);
     const tools::Plug2TapOptions options = tools::parse_plug2tap_options(argc, argv);
     if (!options.help) return plug_in(log, options);
     tools::write_out(tools::kPlug2TapUsage);

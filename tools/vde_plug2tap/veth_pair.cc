@@ -200,7 +200,8 @@ void VethPair::silence_inner() const {
 }
 
 void VethPair::remove() const {
-  Request(RTM_DELLINK, 0, outer_index_).perform();  // the inner end goes with it
+  // The other end goes with it. The inner one is in our namespace still, wherever the outer one is.
+  Request(RTM_DELLINK, 0, inner_index_ != 0 ? inner_index_ : outer_index_).perform();
 }
 
 }  // namespace tools

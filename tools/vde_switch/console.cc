@@ -43,7 +43,8 @@ Console::Console(Interpreter& interpreter, SwitchState& state, OnEnd on_end)
 
 Console::~Console() {
   loop_.cancel(read_timer_);
-  session_.replies().flush_within(kLastWords_ms);
+  loop_.cancel(reader_timer_);
+  session_.replies().flush_within(ended_ ? kLateReader_ms : kLastWords_ms);
 }
 
 // A file, and /dev/null, cannot be waited for and need not be: they are read a piece per tick.
@@ -60,17 +61,36 @@ void Console::watch_input() {
 void Console::read_later() {
   read_timer_ = loop_.after(0, [this] {
     read_timer_ = 0;
+    pollfd input{file_input_.get(), POLLIN, 0};
+    if (::poll(&input, 1, 0) == 0) return watch_input();  // a FIFO that has a writer again
     read_some();
     if (!ended_ && session_.wants_input() && read_timer_ == 0) read_later();
   });
 }
 
-// While its replies are not read the writer is not heard, but its end is: it gives up the replies.
+// While its replies are not read the writer is not heard, but its end is.
 void Console::on_input(uint32_t epoll_events) {
-  if (!session_.wants_input() && (epoll_events & (EPOLLHUP | EPOLLERR)) != 0) {
-    session_.replies().abandon();
-  }
-  read_some();
+  const bool over = (epoll_events & (EPOLLHUP | EPOLLERR)) != 0;
+  over && !session_.wants_input() ? outlive_writer() : read_some();
+}
+
+// What it has written is read on as the replies are taken; epoll would report its end all the time.
+void Console::outlive_writer() {
+  file_input_ = input_->release();
+  input_.reset();
+  wait_for_reader();
+}
+
+// As long as it takes some of them now and then.
+void Console::wait_for_reader() {
+  const uint64_t taken = session_.replies().taken_count();
+  reader_timer_ = loop_.after(kLateReader_ms * netstack::kMillisecond_ns, [this, taken] {
+    if (!session_.wants_input() && session_.replies().taken_count() == taken) {
+      session_.replies().give_up();
+      return adapt_watching();
+    }
+    wait_for_reader();
+  });
 }
 
 void Console::read_some() {

@@ -9,7 +9,9 @@
 
 namespace tools {
 
-constexpr int kLastWords_ms = 200;  // for replies that are not out yet when the switch ends
+// For a reader to take more of the replies: when a signal ends the switch, and when its input does.
+constexpr int kLastWords_ms = 200;
+constexpr int kLateReader_ms = 2000;
 
 // The console on standard input and output. Replies go to standard output, the prompt to standard
 // *input*: that is where VDE writes it, so on a terminal it is seen and on pipes it is not, and a
@@ -30,6 +32,8 @@ class Console {
   void watch_input();
   void read_later();
   void on_input(uint32_t epoll_events);
+  void outlive_writer();
+  void wait_for_reader();
   void read_some();
   void end(End how);
   void adapt_watching();
@@ -40,8 +44,9 @@ class Console {
   bool prompts_;  // standard input may be written to
   bool ended_ = false;
   std::optional<netstack::WatchedFd> input_;  // empty: it is a file, or nobody's any more
-  netstack::Fd file_input_;                   // of a kind that cannot be waited for
+  netstack::Fd file_input_;                   // of a kind that cannot, or need not, be waited for
   netstack::Loop::TimerId read_timer_ = 0;
+  netstack::Loop::TimerId reader_timer_ = 0;
   Session session_;
 };
 

@@ -2,10 +2,11 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "netstack/base/error.h"
@@ -21,26 +22,25 @@ std::string code_line(int code) {
   return fmt::format("1{:03} {}\n", code, netstack::errno_text(code));
 }
 
-// The file's whole text; 0 or an errno value. Files only: a FIFO could make the switch wait.
-int read_script(const std::string& path, std::string& text) {
-  const netstack::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+// The whole text, of a file or of what a pipe's writer says before it leaves; 0 or an errno value.
+// ETIMEDOUT: it has not left by `deadline_ns`.
+int read_script(const std::string& path, std::string& text, netstack::Clock& clock,
+                uint64_t deadline_ns) {
+  const netstack::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) return errno;
-  struct stat status {};
-  if (::fstat(fd.get(), &status) != 0) return errno;
-  if (S_ISDIR(status.st_mode)) return EISDIR;
-  if (!S_ISREG(status.st_mode)) return EINVAL;
-  if (static_cast<uint64_t>(status.st_size) > kScriptMax_size) return EFBIG;
-  text.resize(static_cast<size_t>(status.st_size));
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(fd.get(), text.data() + size, text.size() - size);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return errno;
-    if (got == 0) break;
-    size += static_cast<size_t>(got);
+  for (;;) {
+    const uint64_t now_ns = clock.monotonic_ns();
+    const uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    pollfd script{fd.get(), POLLIN, 0};
+    const int ready = ::poll(&script, 1, static_cast<int>(left_ns / netstack::kMillisecond_ns));
+    if (ready == 0) return ETIMEDOUT;
+    std::array<char, 4096> piece;
+    const ssize_t got = ready < 0 ? ready : ::read(fd.get(), piece.data(), piece.size());
+    if (got == 0) return 0;
+    if (got < 0 && errno != EINTR && errno != EAGAIN) return errno;
+    if (got > 0) text.append(piece.data(), static_cast<size_t>(got));
+    if (text.size() > kScriptMax_size) return EFBIG;
   }
-  text.resize(size);
-  return 0;
 }
 
 }  // namespace
@@ -93,9 +93,14 @@ int Interpreter::load(const std::string& path, Listener* listener, unsigned load
                       Reply& out) {
   if (path.empty()) return ENOENT;
   if (load_depth == kLoadDepth_max) return ELOOP;
+  netstack::Clock& clock = state_.lan.loop().clock();
+  if (load_depth == 0) {
+    load_left_count_ = kLoadCommands_max;
+    load_deadline_ns_ = clock.monotonic_ns() + kLoadWait_ns;
+  }
   std::string script;
-  if (const int refusal = read_script(path, script); refusal != 0) return refusal;
-  if (load_depth == 0) load_left_count_ = kLoadCommands_max;
+  const int refusal = read_script(path, script, clock, load_deadline_ns_);
+  if (refusal != 0) return refusal;
   std::string_view rest = script;
   while (!rest.empty() && out.next != Next::kShutdown) {
     const size_t end = std::min(rest.find('\n'), rest.size());

@@ -14,6 +14,7 @@ constexpr unsigned kLoadDepth_max = 8;  // scripts that load scripts
 // power of kLoadDepth_max, and nobody is served meanwhile.
 constexpr unsigned kLoadCommands_max = 16'384;
 constexpr size_t kLoadReply_size = 8U << 20U;
+constexpr uint64_t kLoadWait_ns = 2 * netstack::kSecond_ns;  // for the writers of pipes
 
 // One line in, the bytes of its reply out. The grammar, with VDE's words:
 //
@@ -33,8 +34,9 @@ class Interpreter {
   explicit Interpreter(SwitchState& state);
 
   Reply run(std::string_view line, Listener* listener, unsigned load_depth = 0);
-  // Runs a file's lines, echoing each before its reply. 0 or an errno value; E2BIG when a limit
-  // above ended it, with a line that says so.
+  // Runs the lines of a file or a pipe, echoing each before its reply. 0 or an errno value; E2BIG
+  // when a limit above ended it, with a line that says so; ETIMEDOUT when a pipe's writer did not
+  // come to an end.
   int load(const std::string& path, Listener* listener, unsigned load_depth, Reply& out);
 
   std::string help(std::string_view prefix) const;
@@ -44,6 +46,7 @@ class Interpreter {
 
   SwitchState& state_;
   unsigned load_left_count_ = 0;          // commands that the load under way may still run
+  uint64_t load_deadline_ns_ = 0;         // of the load under way
   std::vector<const Command*> commands_;  // as help shows them
 };
 

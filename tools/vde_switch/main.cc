@@ -26,6 +26,7 @@ int run(tools::VdeSwitchOptions options, tools::FaceLog& log) {
 
 int main(int argc, char** argv) {
   tools::prepare_process();
+  tools::heed_even_if_ignored(SIGINT);  // but nohup keeps it, as it keeps Debian's
   tools::FaceLog log(argc > 0 ? argv[0] : "vde_switch");  // whole, as it always was
   try {
     return run(tools::parse_vde_switch_options(argc, argv), log);

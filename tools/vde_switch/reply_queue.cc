@@ -51,7 +51,8 @@ void ReplyQueue::put(std::string_view bytes) {
   if (!watching_ && !write_some()) set_watching(true);
 }
 
-void ReplyQueue::abandon() {
+void ReplyQueue::give_up() {
+  broken_ = true;
   bytes_.clear();
   sent_size_ = 0;
   set_watching(false);
@@ -77,11 +78,11 @@ bool ReplyQueue::write_some() {
     if (put < 0 && errno == EINTR) continue;
     if (put < 0 && errno == EAGAIN) return false;
     if (put < 0) {
-      broken_ = true;
-      abandon();
+      give_up();
       return true;
     }
     sent_size_ += static_cast<size_t>(put);
+    taken_count_ += static_cast<uint64_t>(put);
   }
   bytes_.clear();
   sent_size_ = 0;

@@ -29,7 +29,8 @@ class ReplyQueue {
   size_t size() const { return bytes_.size() - sent_size_; }
   bool empty() const { return size() == 0; }
   bool backlogged() const { return size() > kReplyBacklog_size; }
-  void abandon();                  // forgets what is kept; the peer does not want it any more
+  uint64_t taken_count() const { return taken_count_; }  // bytes, in all
+  void give_up();                  // forgets what is kept and what will come: nobody reads it
   void flush_within(int wait_ms);  // waits that long at most; for the end of the program
 
  private:
@@ -44,7 +45,8 @@ class ReplyQueue {
   std::function<void()> on_drained_;
   std::string bytes_;
   size_t sent_size_ = 0;
-  bool broken_ = false;  // the peer closed: everything is dropped
+  uint64_t taken_count_ = 0;
+  bool broken_ = false;  // the peer closed, or was given up: everything is dropped
   bool watching_ = false;
 };
 

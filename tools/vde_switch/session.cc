@@ -31,7 +31,6 @@ void Session::take(std::string_view bytes) {
 
 void Session::take_end() {
   while (!ended_) {
-    if (replies_.backlogged()) replies_.abandon();  // nobody reads and there is no later
     auto line = splitter_.next();
     if (!line) line = splitter_.take_tail();
     if (!line) return;

@@ -95,6 +95,11 @@ bool is_out_of_reach(int errno_value) {
   return errno_value == ENOENT || errno_value == EACCES || errno_value == ENOTDIR;
 }
 
+std::string why_rc_file_is_refused(int errno_value) {
+  if (errno_value != ETIMEDOUT) return netstack::errno_text(errno_value);
+  return "its writer has not come to an end; write the commands into a file";
+}
+
 // False: its commands end the switch.
 bool run_rc_file(Interpreter& interpreter, SwitchState& state) {
   const char* home = std::getenv("HOME");
@@ -110,7 +115,7 @@ bool run_rc_file(Interpreter& interpreter, SwitchState& state) {
     if (refusal == 0) return reply.next != Next::kShutdown;
     if (given || !is_out_of_reach(refusal)) {
       state.log.line(
-          fmt::format("cannot run the commands of {}: {}", path, netstack::errno_text(refusal)));
+          fmt::format("cannot run the commands of {}: {}", path, why_rc_file_is_refused(refusal)));
     }
   }
   return true;
