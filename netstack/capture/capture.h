@@ -52,7 +52,7 @@ class Capture final : public Mirror {
  public:
   enum class Writer : uint8_t { kStarts, kWaits };
 
-  // `path`: a file (emptied), a FIFO that somebody reads, /dev/fd/N, or "-" for standard output.
+  // `path`: a file (replaced), a FIFO that somebody reads, /dev/fd/N, or "-" for standard output.
   // Throws Error. The loop and log are borrowed for the capture's life. `application` stands in
   // the file as what wrote it.
   // kWaits: nothing is written before start_writer().
@@ -114,7 +114,7 @@ class Capture final : public Mirror {
   Loop& loop_;
   Log& log_;
   CaptureChoice choice_;
-  std::unique_ptr<FrameFilter> filter_;  // before the file is opened, which empties it; null: none
+  std::unique_ptr<FrameFilter> filter_;  // before the file is opened, which makes it; null: none
   RecordRing ring_{kCaptureRingBytes};
   InterfaceTable interfaces_;
   Output output_;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,8 +28,11 @@ namespace netstack {
 // would be surprised by O_NONBLOCK; a pipe that polls writable takes PIPE_BUF bytes without
 // blocking, so such a descriptor gets pieces of that size.
 //
+// A file that was there before is not emptied until it has taken the first bytes, a capture's
+// header, in the place of its own first ones: a full disk refuses those whole, and harms nothing.
+//
 // Two writers of one file would make it unreadable for both. flock(2) keeps them apart: it is taken
-// before the file is emptied, and the kernel gives it back however we end. Children that are
+// before the file is written to, and the kernel gives it back however we end. Children that are
 // started while the capture runs close the descriptor on exec. (A lock file would be left behind by
 // a SIGKILL; a record lock is lost when anything in this process opens and closes the file.)
 //
@@ -42,10 +46,57 @@ uint64_t now_ns() {
   return clock.monotonic_ns();
 }
 
-Error open_error(int error, const std::string& path) {
-  const std::string tried = fmt::format("write capture {}", path);
+}  // namespace
+
+std::optional<int> given_descriptor(std::string_view path) {
+  if (path == "-" || path == "/dev/stdout") return STDOUT_FILENO;
+  if (path == "/dev/stderr") return STDERR_FILENO;
+  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"}) {
+    if (!path.starts_with(prefix)) continue;
+    const std::string_view digits = path.substr(prefix.size());
+    int fd = -1;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
+    if (error == std::errc() && end == digits.data() + digits.size() && fd >= 0) return fd;
+  }
+  return std::nullopt;
+}
+
+std::optional<int> given_flags(int fd) {
+  const int on_exec = ::fcntl(fd, F_GETFD);
+  if (on_exec < 0 || (on_exec & FD_CLOEXEC) != 0) return std::nullopt;
+  const int flags = ::fcntl(fd, F_GETFL);
+  return flags < 0 ? std::nullopt : std::optional(flags);
+}
+
+bool is_standard_output(std::string_view path) {
+  return given_descriptor(path) == STDOUT_FILENO;
+}
+
+Output::Output(const std::string& path, Content content)
+    : path_(path), content_(content), stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (!stop_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
+  const auto given = given_descriptor(path);
+  if (given) {
+    adopt(*given);
+  } else {
+    create();
+  }
   struct stat what {};
-  if (error == ENXIO && ::stat(path.c_str(), &what) == 0 && S_ISFIFO(what.st_mode)) {
+  if (::fstat(fd_.get(), &what) != 0) throw open_error(errno);
+  regular_ = S_ISREG(what.st_mode);
+  waits_for_reader_ = S_ISFIFO(what.st_mode) || S_ISSOCK(what.st_mode);
+  if (regular_ && !given) take_over();
+}
+
+Output::~Output() {
+  if (!made_.empty()) ::unlink(made_.c_str());
+}
+
+Error Output::open_error(int error) const {
+  const std::string tried =
+      fmt::format("write {}{}", content_ == Content::kCapture ? "capture " : "", path_);
+  struct stat what {};
+  if (error == ENXIO && ::stat(path_.c_str(), &what) == 0 && S_ISFIFO(what.st_mode)) {
     return Error(EX_CANTCREAT,
                  fmt::format("cannot {}: nobody reads this FIFO; start its reader first", tried));
   }
@@ -56,78 +107,40 @@ Error open_error(int error, const std::string& path) {
   return host_error(error, tried, remedy, EX_CANTCREAT);
 }
 
-}  // namespace
-
-std::optional<int> given_descriptor(std::string_view path) {
-  if (path == "-" || path == "/dev/stdout") return STDOUT_FILENO;
-  if (path == "/dev/stderr") return STDERR_FILENO;
-  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
-    if (!path.starts_with(prefix)) continue;
-    const std::string_view digits = path.substr(prefix.size());
-    int fd = -1;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
-    if (error == std::errc() && end == digits.data() + digits.size() && fd >= 0) return fd;
-  }
-  return std::nullopt;
-}
-
-bool is_standard_output(std::string_view path) {
-  return given_descriptor(path) == STDOUT_FILENO;
-}
-
-Output::Output(const std::string& path) : stop_event_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (!stop_event_) throw host_error(errno, "make an event descriptor", "raise `ulimit -n`");
-  const auto given = given_descriptor(path);
-  if (given) {
-    adopt(*given, path);
-  } else {
-    create(path);
-  }
-  struct stat what {};
-  if (::fstat(fd_.get(), &what) != 0) throw open_error(errno, path);
-  regular_ = S_ISREG(what.st_mode);
-  waits_for_reader_ = S_ISFIFO(what.st_mode) || S_ISSOCK(what.st_mode);
-  if (regular_ && !given) take_over(path);
-}
-
-Output::~Output() {
-  if (!made_.empty()) ::unlink(made_.c_str());
-}
-
-void Output::adopt(int fd, const std::string& path) {
+void Output::adopt(int fd) {
+  const auto flags = given_flags(fd);
+  if (!flags || (*flags & O_ACCMODE) == O_RDONLY) throw open_error(EBADF);
   fd_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-  if (!fd_) throw open_error(errno, path);
-  if (::isatty(fd_.get()) == 1) {
+  if (!fd_) throw open_error(errno);
+  if (content_ == Content::kCapture && ::isatty(fd_.get()) == 1) {
     throw Error(EX_CANTCREAT,
                 fmt::format("cannot write capture {}: it is a terminal; redirect it, for example "
                             "to `tcpdump -r -`",
-                            path));
+                            path_));
   }
-  const int flags = ::fcntl(fd_.get(), F_GETFL);
-  if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) throw open_error(EBADF, path);
   piece_size_max_ = PIPE_BUF;
 }
 
-void Output::create(const std::string& path) {
+void Output::create() {
   constexpr int kFlags = O_WRONLY | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-  fd_.reset(::open(path.c_str(), kFlags | O_EXCL, 0644));
+  fd_.reset(::open(path_.c_str(), kFlags | O_EXCL, 0644));
   if (fd_) {
-    made_ = path;
+    made_ = path_;
     return;
   }
-  if (errno == EEXIST) fd_.reset(::open(path.c_str(), kFlags, 0644));
-  if (!fd_) throw open_error(errno, path);
+  if (errno == EEXIST) fd_.reset(::open(path_.c_str(), kFlags, 0644));
+  if (!fd_) throw open_error(errno);
 }
 
 // A file system without locks lets everybody write, as it always has.
-void Output::take_over(const std::string& path) {
+void Output::take_over() {
   if (::flock(fd_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
     throw Error(EX_CANTCREAT,
                 fmt::format("cannot write capture {}: another capture is being written to it; "
                             "choose another file, or end that one first",
-                            path));
+                            path_));
   }
-  if (::ftruncate(fd_.get(), 0) != 0) throw open_error(errno, path);
+  is_old_ = true;
 }
 
 bool Output::out_of_time() const {
@@ -157,6 +170,21 @@ bool Output::wait_writable() {
 }
 
 Output::Written Output::write(std::span<const uint8_t> bytes) {
+  return is_old_ ? replace(bytes) : put(bytes);
+}
+
+// A limit of file sizes would cut them in two.
+Output::Written Output::replace(std::span<const uint8_t> bytes) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes.size()) return {0, EFBIG};
+  const Written done = put(bytes);
+  if (done.size < bytes.size()) return done;
+  is_old_ = false;
+  if (::ftruncate(fd_.get(), static_cast<off_t>(done.size)) != 0) return {0, errno};
+  return done;
+}
+
+Output::Written Output::put(std::span<const uint8_t> bytes) {
   Written done;
   while (done.size < bytes.size()) {
     if (!regular_ && !wait_writable()) {

@@ -7,26 +7,35 @@
 #include <string>
 #include <string_view>
 
+#include "netstack/base/error.h"
 #include "netstack/base/fd.h"
 
 namespace netstack {
 
 // The descriptor that a path of ours names, one the user opened: "-" and "/dev/stdout",
-// "/dev/stderr", "/dev/fd/N". Nothing: a file.
+// "/dev/stderr", "/dev/fd/N", and the places in /proc that these lead to. Nothing: a file.
 std::optional<int> given_descriptor(std::string_view path);
+
+// The F_GETFL of a descriptor that was open when we were started; nothing: it was not. One of our
+// own may have its number now: all of ours close on exec, and no inherited one does.
+std::optional<int> given_flags(int fd);
 
 // True: a capture of this name goes to our standard output ("-", "/dev/stdout", "/dev/fd/1"), so
 // nobody else may write there.
 bool is_standard_output(std::string_view path);
 
 // Where a capture's bytes go: a file, a FIFO, or a descriptor the user opened ("-" for standard
-// output, /dev/fd/N). Belongs to the writer thread, but for stop().
+// output, /dev/fd/N). Belongs to the writer thread, but for stop(). Texts go to a FIFO or a
+// descriptor by it, too.
 class Output {
  public:
-  // Creates or empties a file, which is then locked for as long as this lives. Throws Error: no
+  enum class Content : uint8_t { kCapture, kText };  // no terminal takes a capture
+
+  // Creates or takes over a file, which is then locked for as long as this lives. What was in it
+  // goes when the first bytes are written, and stays when it takes none. Throws Error: no
   // such directory, a directory, no permission, a FIFO that nobody reads, a terminal, a file that
   // another capture is being written to.
-  explicit Output(const std::string& path);
+  explicit Output(const std::string& path, Content content = Content::kCapture);
   // Takes a file away again that it has made, unless keep() was called.
   ~Output();
   Output(const Output&) = delete;
@@ -58,15 +67,21 @@ class Output {
  private:
   static constexpr uint64_t kNever = UINT64_MAX;
 
-  void adopt(int fd, const std::string& path);
-  void create(const std::string& path);
-  void take_over(const std::string& path);
+  Error open_error(int error) const;
+  void adopt(int fd);
+  void create();
+  void take_over();
   bool wait_writable();
+  Written put(std::span<const uint8_t> bytes);
+  Written replace(std::span<const uint8_t> bytes);
 
+  std::string path_;
+  Content content_;
   Fd fd_;
   // The file that was not there before, until it is worth keeping; empty: none.
   std::string made_;
   bool regular_ = false;
+  bool is_old_ = false;  // what was in the file before is still there
   bool waits_for_reader_ = false;
   size_t piece_size_max_ = SIZE_MAX;  // the most one write(2) may be given
   Fd stop_event_;

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <optional>
 
 #include "netstack/base/error.h"
 #include "netstack/config/gateway_config.h"
 #include "netstack/config/host_forward.h"
+#include "netstack/config/number.h"
 
 namespace netstack {
 
@@ -19,10 +19,8 @@ struct Endpoint {
 };
 
 std::optional<uint16_t> port_of(std::string_view text) {
-  uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc{} || end != text.data() + text.size() || port == 0) return std::nullopt;
-  return port;
+  const auto port = parse_number<uint16_t>(text);
+  return port == 0 ? std::nullopt : port;
 }
 
 // "127.0.0.1:80" or "[::1]:80".

@@ -1,8 +1,8 @@
 #include "netstack/config/host_name.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "netstack/config/number.h"
 #include "netstack/wire/dns.h"
 
 namespace netstack {
@@ -26,12 +26,9 @@ std::optional<IpAddress> reverse4(std::string_view name) {
   uint32_t bits = 0;
   for (unsigned at = 0; at < 4; ++at) {
     const std::string_view label = name.substr(0, name.find('.'));
-    unsigned octet = 256;
-    const auto [end, error] = std::from_chars(label.data(), label.data() + label.size(), octet);
-    if (error != std::errc{} || end != label.data() + label.size() || octet > 255) {
-      return std::nullopt;
-    }
-    bits |= octet << (8 * at);
+    const auto octet = parse_number<uint8_t>(label);
+    if (!octet) return std::nullopt;
+    bits |= uint32_t{*octet} << (8 * at);
     const bool last = label.size() == name.size();
     if (last != (at == 3)) return std::nullopt;
     if (!last) name.remove_prefix(label.size() + 1);

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <optional>
 #include <set>
 
@@ -10,6 +9,7 @@
 #include "netstack/base/error.h"
 #include "netstack/config/gateway_config.h"
 #include "netstack/config/host_name.h"
+#include "netstack/config/number.h"
 #include "netstack/frame/parse_mac.h"
 #include "netstack/wire/dns.h"
 
@@ -35,14 +35,6 @@ Error refusal(std::string_view option, std::string_view text, std::string_view w
               std::string_view example) {
   return {EX_USAGE,
           fmt::format("cannot use {} {}: {}; write for example {}", option, text, why, example)};
-}
-
-template <typename Number>
-std::optional<Number> parse_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
 }
 
 // "ADDRESS", "IPV4:PORT" or "[IPV6]:PORT".

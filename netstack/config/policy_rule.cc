@@ -3,17 +3,20 @@
 // are tried whole first, and stand in brackets when a port follows.
 #include "netstack/config/policy_rule.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <fstream>
 #include <optional>
 #include <sstream>
 #include <utility>
 
 #include "netstack/base/error.h"
+#include "netstack/base/fd.h"
+#include "netstack/config/number.h"
 #include "netstack/wire/dns.h"
 
 namespace netstack {
@@ -31,14 +34,6 @@ constexpr std::pair<std::string_view, Matter> kMatters[] = {
     {"icmp", Matter::kEcho},
     {"dns", Matter::kQuestion},
 };
-
-template <typename Number>
-std::optional<Number> parse_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 char lower(char letter) {
   return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
@@ -214,14 +209,38 @@ std::string_view without_blanks(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
+// A FIFO without a writer reads as an empty file, which would be rules that allow nothing; one
+// whose writer has gone hangs up.
+bool is_without_writer(int fd) {
+  struct stat status {};
+  pollfd pipe{fd, POLLIN, 0};
+  return ::fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode) && ::poll(&pipe, 1, 0) == 0;
+}
+
+// Waits for who writes into a pipe, as in @<(command).
 std::string read_whole(const std::string& path, const std::string& tried) {
-  errno = 0;
-  std::ifstream file(path);
+  const Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   if (!file) throw host_error(errno, tried, "", EX_NOINPUT);
   std::string text(kFile_size + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) throw host_error(errno, tried, "", EX_NOINPUT);
-  text.resize(static_cast<size_t>(file.gcount()));
+  size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t got = ::read(file.get(), text.data() + size, text.size() - size);
+    if (got == 0) break;
+    if (got > 0) {
+      size += static_cast<size_t>(got);
+    } else if (errno == EAGAIN) {
+      pollfd writer{file.get(), POLLIN, 0};
+      ::poll(&writer, 1, -1);
+    } else if (errno != EINTR) {
+      throw host_error(errno, tried, "", EX_NOINPUT);
+    }
+  }
+  if (size == 0 && is_without_writer(file.get())) {
+    throw Error(
+        EX_NOINPUT,
+        fmt::format("cannot {}: nobody writes into this FIFO; start its writer first", tried));
+  }
+  text.resize(size);
   if (text.size() <= kFile_size) return text;
   throw Error(EX_DATAERR,
               fmt::format("cannot {}: it is longer than {} bytes; is it a file of rules?", tried,

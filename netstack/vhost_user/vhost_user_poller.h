@@ -17,10 +17,9 @@ constexpr unsigned kUnpolledSleeps_count = 1024;  // until it is tried again
 
 // Decides when guests' rings are looked at: one for all vhost-user ports of a loop.
 //
-//   kick ─► awake ─► poll every tick while frames come ─► poll for a short window ─► kicks on,
-//   sleep
-//             ▲                                                                          │
-//             └────────────────────────── kick ◄────────────────────────────────────────┘
+//   kick ─► awake ─► poll each tick while frames come ─► poll for a window ─► kicks on, sleep
+//             ▲                                                                        │
+//             └────────────────────────── kick ◄───────────────────────────────────────┘
 //
 // At the end of each such tick, each guest that got something and wants to know is called, once.
 class VhostUserPoller {

@@ -4,6 +4,7 @@ reached for, the rules learned from it, `--restrict`, and rules that change whil
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -214,6 +215,12 @@ class Policy(LanTest):
         self.assertEqual(lan.stop(), 73)
         self.assertTrue((self.folder / "rules").read_text().startswith("# "))
 
+    def test_each_file_that_cannot_be_written_has_its_line(self):
+        switch = self.start_reporting(subprocess.DEVNULL, "--egress-report", "/dev/full", "--learn", "/dev/full")
+        switch.terminate()
+        _, said = switch.communicate(timeout=60)
+        self.assertEqual((switch.returncode, said.count("\nlanyard: cannot write /dev/full: No space left")), (73, 2), said)
+
     def test_one_file_for_two_things(self):
         (self.folder / "there").write_text("kept")
         (self.folder / "link").symlink_to("there")
@@ -239,11 +246,43 @@ class Policy(LanTest):
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30)
             self.assertEqual((done.returncode, done.stdout), (64, b""), done.stderr)
 
+    def test_a_later_capture_leaves_the_reports_alone(self):
+        (self.folder / "report").write_text("kept")
+        (self.folder / "link").symlink_to("report")
+        switch = self.start_reporting(subprocess.DEVNULL, "--egress-report", "report", "--learn", "rules",
+                                      "--capture-dir", ".")
+        for file, option in (("report", "--egress-report"), ("link", "--egress-report"), ("rules", "--learn"),
+                             ("lan/../rules", "--learn")):
+            done = subprocess.run([LANYARD, "ctl", "lan", "capture", "start", file], cwd=self.folder,
+                                  capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 65, done.stderr)
+            self.assertRegex(done.stderr, rf"^lanyard: cannot capture to \S+: it is the file of {option}, which [^\n]*\n$")
+        self.assertEqual((self.folder / "report").read_text(), "kept")
+        self.assertFalse((self.folder / "rules").exists())
+        switch.terminate()
+        switch.communicate(timeout=60)
+
+    def test_a_report_goes_where_a_link_leads(self):
+        far = self.folder / "far"
+        far.mkdir()
+        (far / "report").write_text("old")
+        (self.folder / "there").symlink_to("far/report")
+        (self.folder / "absent").symlink_to("far/rules")
+        switch = self.start_reporting(subprocess.DEVNULL, "--egress-report", "there", "--learn", "absent")
+        switch.terminate()
+        _, said = switch.communicate(timeout=60)
+        self.assertEqual(switch.returncode, 0, said)
+        self.assertTrue((self.folder / "there").is_symlink() and (self.folder / "absent").is_symlink())
+        self.assertTrue((far / "report").read_text().startswith("PROTOCOL"))
+        self.assertTrue((far / "rules").read_text().startswith("# What guests "))
+        self.assertEqual(sorted(os.listdir(far)), ["report", "rules"])
+
     def test_reports_to_what_the_user_opened(self):
         output = self.folder / "output"
         with open(output, "w", encoding="utf-8") as opened:
             switch = subprocess.Popen([LANYARD, "switch", "lan", "--nat", "--egress-report", "/dev/fd/1", "--learn",
-                                       "/dev/fd/1"], cwd=self.folder, stdout=opened, stderr=subprocess.PIPE, text=True)
+                                       "/proc/thread-self/fd/1"], cwd=self.folder, stdout=opened,
+                                      stderr=subprocess.PIPE, text=True)
             self.addCleanup(switch.kill)
             lan_harness.wait_for((self.folder / "lan" / "ctl").exists, "the LAN")
             opened.write("before\n")
@@ -258,6 +297,68 @@ class Policy(LanTest):
                                   pass_fds=[to_read.fileno()])
         self.assertEqual((done.returncode, done.stderr.count("\n")), (73, 1), done.stderr)
 
+    def start_reporting(self, stdout, *options):
+        """A switch that has its LAN, and what it says."""
+        switch = subprocess.Popen([LANYARD, "switch", "lan", "--nat", *options], cwd=self.folder, stdout=stdout,
+                                  stderr=subprocess.PIPE, text=True)
+        self.addCleanup(switch.kill)
+        lan_harness.wait_for(lambda: (self.folder / "lan" / "ctl").exists() or switch.poll() is not None, "the LAN")
+        return switch
+
+    def test_reports_to_who_does_not_read(self):
+        """The LAN goes before, and the wait is no longer than the program's patience."""
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, read_end)
+        os.set_blocking(write_end, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write_end, bytes(1))
+        os.set_blocking(write_end, True)
+        switch = self.start_reporting(write_end, "--egress-report", "/dev/stdout")
+        os.close(write_end)
+        switch.terminate()
+        lan_harness.wait_for(lambda: not (self.folder / "lan").exists(), "the LAN's end")
+        _, said = switch.communicate(timeout=60)
+        self.assertEqual(switch.returncode, 73, said)
+        self.assertRegex(said, r"ready\nlanyard: cannot write /dev/stdout: its reader has stopped reading[^\n]*\n$")
+
+    def test_reports_to_a_fifo(self):
+        fifo = self.folder / "fifo"
+        os.mkfifo(fifo)
+        for words in (["switch", "lan", "--nat", "--learn", "fifo"],
+                      ["run", "--egress-report", "fifo", "--", "/bin/true"]):
+            done = subprocess.run([LANYARD, *words], cwd=self.folder, capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr),
+                             (73, "lanyard: cannot write fifo: nobody reads this FIFO; start its reader first\n"))
+        self.assertFalse((self.folder / "lan").exists())
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        switch = self.start_reporting(subprocess.DEVNULL, "--learn", "fifo")
+        os.set_blocking(reader, True)
+        with open(reader, encoding="utf-8") as file:
+            switch.terminate()
+            self.assertTrue(file.read().startswith("# What guests "))
+        _, said = switch.communicate(timeout=60)
+        self.assertEqual(switch.returncode, 0, said)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        switch = self.start_reporting(subprocess.DEVNULL, "--learn", "fifo")
+        os.close(reader)
+        switch.terminate()
+        _, said = switch.communicate(timeout=60)
+        self.assertEqual(switch.returncode, 73, said)
+        self.assertRegex(said, r"\nlanyard: cannot write fifo: its reader has gone away; [^\n]*\n$")
+
+    def test_a_descriptor_of_the_program_is_not_the_users(self):
+        """The first numbers that a program opens, and all that it has while it runs."""
+        for number in range(3, 30):
+            for option in ("--capture", "--egress-report", "--learn"):
+                done = subprocess.run([LANYARD, "switch", "lan", "--nat", option, f"/dev/fd/{number}"],
+                                      cwd=self.folder, capture_output=True, text=True, timeout=60)
+                self.assertEqual(done.returncode, 73, done.stderr)
+                self.assertRegex(done.stderr, r"^lanyard: cannot write [^\n]*: Bad file descriptor; [^\n]*\n$")
+            done = subprocess.run([LANYARD, "switch", "lan", "--nat", "--allow", f"@/dev/fd/{number}"],
+                                  cwd=self.folder, capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 66, done.stderr)
+
     def test_one_place_for_two_things_that_takes_both(self):
         for options in (["--capture", "/dev/null", "--egress-report", "/dev/null", "--learn", "/dev/null"],
                         ["--egress-report", "/dev/stdout", "--learn", "/dev/stdout"],
@@ -266,6 +367,36 @@ class Policy(LanTest):
                 done = subprocess.run([LANYARD, "run", "--show", *options, "--", "qemu-system-x86_64"],
                                       cwd=self.folder, capture_output=True, text=True, timeout=30)
                 self.assertEqual(done.returncode, 0, done.stderr)
+
+    @staticmethod
+    def opened(pid, descriptor):
+        """How often the process holds what our descriptor leads to."""
+        ours, count = os.fstat(descriptor), 0
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                count += os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), ours)
+        return count
+
+    def test_rules_that_nobody_writes(self):
+        """A FIFO is refused; a pipe is waited for, and a signal ends the wait."""
+        os.mkfifo(self.folder / "fifo")
+        read_end, write_end = os.pipe()
+        self.addCleanup(os.close, write_end)
+        for words in (["switch", "lan", "--nat"], ["run"]):
+            words = [LANYARD, *words, "--allow"]
+            guest = ["--", "/bin/true"] if "run" in words else []
+            done = subprocess.run([*words, "@fifo", *guest], cwd=self.folder, capture_output=True, text=True,
+                                  timeout=60)
+            self.assertEqual((done.returncode, done.stderr),
+                             (66, "lanyard: cannot read the rules in fifo: nobody writes into this FIFO; start its "
+                                  "writer first\n"))
+            waiting = subprocess.Popen([*words, f"@/dev/fd/{read_end}", *guest], cwd=self.folder, pass_fds=[read_end])
+            self.addCleanup(waiting.kill)
+            lan_harness.wait_for(lambda: self.opened(waiting.pid, read_end) == 2, "the wait for rules")
+            waiting.terminate()
+            self.assertEqual(waiting.wait(60), -signal.SIGTERM)
+        os.close(read_end)
+        self.assertFalse((self.folder / "lan").exists())
 
     def test_rules_that_are_none(self):
         for options, why in ((["--nat", "--allow", "tcp:example.org:https"], "neither a port nor a range"),

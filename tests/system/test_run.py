@@ -14,6 +14,8 @@ import termios
 import time
 import unittest
 
+from lan_harness import IGNORING, TERMINAL_SIGNALS, heed_signals
+
 LANYARD = os.path.join(os.environ["LANYARD_BUILD_DIR"], "bin", "lanyard")
 QEMU = ["qemu-system-x86_64", "-accel", "tcg", "-m", "64", "-display", "none"]
 PATIENCE_S = 30  # until a wait counts as failed; nothing takes this long
@@ -108,11 +110,11 @@ class RunTest(unittest.TestCase):
         os.chmod(self.path(name), 0o755)
         return self.path(name)
 
-    def start(self, *command, options=(), **popen):
+    def start(self, *command, options=(), prefix=(), **popen):
         process = subprocess.Popen(
-            [LANYARD, "run", *options, "--", *command], cwd=self.work, env=self.environment,
+            [*prefix, LANYARD, "run", *options, "--", *command], cwd=self.work, env=self.environment,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            **popen)
+            preexec_fn=heed_signals, **popen)
         self.started.append(process)
         return process
 
@@ -292,6 +294,25 @@ class RunTest(unittest.TestCase):
                 process.send_signal(number)
                 self.assertEqual(9, self.finish(process)[0])
 
+    def test_what_was_ignored_stays_so(self):
+        process = self.start(self.script(f"trap 'exit 9' TERM\necho $$ > {self.path('pid')}\n"
+                                         "while :; do sleep 0.05; done\n"), prefix=IGNORING)
+        self.wait_for_pids("pid", 1)
+        for number in (*TERMINAL_SIGNALS, signal.SIGTERM):  # a second one that is heard would kill
+            process.send_signal(number)
+        self.assertEqual(9, self.finish(process)[0])
+
+    def test_nothing_is_started_when_a_signal_comes_first(self):
+        slow = self.script(f"[ \"$*\" = -help ] || exec touch {self.path('started')}\n"
+                           f"echo $$ > {self.path('pid')}\nexec sleep 1000\n", name="qemu-system-x86_64")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process = self.start(slow, options=["--capture", self.path("capture")])
+            self.seen |= set(self.wait_for_pids("pid", 1))
+            process.send_signal(number)
+            self.assertEqual((128 + number, "", ""), self.finish(process))
+            os.remove(self.path("pid"))
+        self.assertEqual(["qemu-system-x86_64", "work"], sorted(os.listdir(self.scratch)))
+
     def test_second_signal_insists(self):
         process = self.start(self.script(f"trap '' TERM\necho $$ > {self.path('pid')}\n"
                                          "while :; do sleep 0.05; done\n"))
@@ -307,7 +328,7 @@ class RunTest(unittest.TestCase):
             ["/bin/sh", "-c", f'"$@" & echo $! > {self.path("lanyard-pid")}; wait', "sh", *prefix,
              LANYARD, "run", "--", self.sleeper()],
             cwd=self.work, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=heed_signals)
         self.started.append(parent)
         (lanyard,) = self.wait_for_pids("lanyard-pid", 1)
         self.wait_for_pids("pids", 2)
@@ -343,6 +364,7 @@ class RunTest(unittest.TestCase):
             for standard in range(3):
                 os.dup2(terminal, standard)
             os.chdir(self.work)
+            heed_signals()
             os.execve(LANYARD, ["lanyard", "run", "--", *command], self.environment)
         return pid, controller, terminal
 
@@ -380,5 +402,4 @@ class RunTest(unittest.TestCase):
 if __name__ == "__main__":
     if not os.access(LANYARD, os.X_OK):
         sys.exit(f"cannot test {LANYARD}: it is not there; build it first")
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # or lanyard heeds the nohup that this was started with
     unittest.main()

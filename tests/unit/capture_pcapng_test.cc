@@ -243,7 +243,8 @@ TEST_CASE("one file takes one capture at a time, and the one refused spoils noth
 }
 
 TEST_CASE("what goes to standard output is known by name") {
-  for (const char* path : {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}) {
+  for (const char* path :
+       {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1"}) {
     CHECK_MESSAGE(is_standard_output(path), path);
   }
   for (const char* path : {"a.pcap", "/dev/fd/2", "/dev/fd/11", "./-", ""}) {

@@ -186,19 +186,22 @@ TEST_CASE("who asks whether a capture has begun is told that the disk is full") 
   CHECK(read_savefile(dir.file("a.pcap")).size() == 1);
 }
 
-TEST_CASE("a file that was made and takes no header is taken away again, one of before stays") {
+TEST_CASE(
+    "a file that was made and takes no header is taken away again, one of before is unharmed") {
   const TemporaryDirectory dir;
   SystemClock clock;
   Loop loop{clock};
   MemoryLog log;
-  std::ofstream(dir.file("old.pcap")).put('x');
+  std::ofstream(dir.file("old.pcap")) << "of before, and longer than the limit";
   for (const char* name : {"new.pcap", "old.pcap"}) {
     const FileSizeLimit limit(10, FileSizeLimit::Writer::kThisThread);
     Capture capture(dir.file(name), loop, log, "test", Capture::Writer::kWaits);
     CHECK_THROWS_AS(capture.begin_file(), Error);
   }
   CHECK_FALSE(std::filesystem::exists(dir.file("new.pcap")));
-  CHECK(std::filesystem::exists(dir.file("old.pcap")));
+  std::string left;
+  std::getline(std::ifstream(dir.file("old.pcap")), left);
+  CHECK(left == "of before, and longer than the limit");
 }
 
 TEST_CASE("a file that may not grow ends with a whole record, and grows again when it may") {
@@ -349,7 +352,7 @@ TEST_CASE("a descriptor the user opened is written to as it stands") {
   Loop loop{clock};
   MemoryLog log;
   std::array<int, 2> ends{};
-  REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+  REQUIRE(::pipe(ends.data()) == 0);
   Fd writing(ends[1]);
   {
     Capture capture(fmt::format("/dev/fd/{}", writing.get()), loop, log);
@@ -386,6 +389,9 @@ TEST_CASE("what cannot be opened is one line that says why and what to do") {
                     dir.file("fifo")));
   CHECK(line("/dev/fd/987") ==
         "cannot write capture /dev/fd/987: Bad file descriptor; choose another file");
+  const Fd ours(::open(dir.file("ours").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  CHECK(line(fmt::format("/dev/fd/{}", ours.get()))
+            .ends_with("Bad file descriptor; choose another file"));
 }
 
 TEST_CASE("the capture's thread leaves signals to the loop") {

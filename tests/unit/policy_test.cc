@@ -1,9 +1,16 @@
 #include "netstack/flows/policy.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
+#include <chrono>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "netstack/base/error.h"
@@ -256,4 +263,34 @@ TEST_CASE("a file of rules: one a line, with remarks") {
                        doctest::Contains("No such file"), Error);
   CHECK_THROWS_AS(PolicyRule::parse_file(Action::kAllow, "/"), Error);
   CHECK_THROWS_AS(PolicyRule::parse_file(Action::kAllow, "/dev/zero"), Error);
+}
+
+TEST_CASE("rules come through a pipe, and a FIFO without a writer is no empty file") {
+  const TemporaryDirectory folder;
+  const std::string path = folder.file("fifo");
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  CHECK_THROWS_WITH_AS(PolicyRule::parse_file(Action::kAllow, path),
+                       doctest::Contains("nobody writes into this FIFO; start its writer first"),
+                       Error);
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  const Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  const std::string given = fmt::format("/dev/fd/{}", reading.get());
+  SUBCASE("one after the other, from a writer that takes its time") {
+    std::thread writer([&] {
+      for (const char* line : {"any:53\n", "any:80\n"}) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        CHECK(::write(writing.get(), line, 7) == 7);
+      }
+      writing.reset();
+    });
+    CHECK(PolicyRule::parse_file(Action::kAllow, given).size() == 2);
+    writer.join();
+    CHECK((::fcntl(reading.get(), F_GETFL) & O_NONBLOCK) == 0);
+  }
+  SUBCASE("from a writer that had none") {
+    writing.reset();
+    CHECK(PolicyRule::parse_file(Action::kAllow, given).empty());
+  }
 }

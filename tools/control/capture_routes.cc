@@ -57,6 +57,12 @@ void refuse_path(const ControlledLan& target, const std::string& path) {
                                           "file",
                                           path, running.id, running.id));
   }
+  const std::string option = target.option_of_file ? target.option_of_file(path) : "";
+  if (!option.empty()) {
+    throw ControlRefusal(409, fmt::format("cannot capture to {}: it is the file of {}, which the "
+                                          "switch writes at its end; name another file",
+                                          path, option));
+  }
   if (target.captures.size() == kCaptures_count) {
     throw ControlRefusal(409, fmt::format("cannot capture to {}: {} captures run already; stop one "
                                           "first (GET /captures lists them)",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,6 +30,11 @@ class ControlSocket {
   // A capture that runs already; null: none.
   void show_capture(const std::string& file, netstack::Capture* capture);
   void open(const std::string& path);  // throws Error
+
+  // The files that the process writes at its end, which no capture may take.
+  void show_reports(std::function<std::string(const std::string& file)> option_of_file) {
+    target_.option_of_file = std::move(option_of_file);
+  }
 
   // How the process has locked itself in, which decides where captures can still be made.
   void show_sandbox(Sandbox sandbox) { target_.sandbox = std::move(sandbox); }

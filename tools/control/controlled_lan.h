@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,8 @@ struct ControlledLan {
   EventStream* events = nullptr;         // null: nobody is told
   std::vector<RunningCapture> captures = {};
   unsigned next_capture_id = 1;
+  // The option whose file this process writes there at its end, "--learn"; empty: none.
+  std::function<std::string(const std::string& file)> option_of_file = {};
   ControlCounters counters = {};
 
   void publish(nlohmann::json event) const {

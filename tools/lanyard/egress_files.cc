@@ -1,18 +1,12 @@
 #include "tools/lanyard/egress_files.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 
 #include "netstack/base/error.h"
-#include "netstack/base/fd.h"
 #include "netstack/capture/output.h"
 #include "tools/control/egress_report.h"
 #include "tools/lanyard/given_word.h"
@@ -20,61 +14,6 @@
 namespace tools {
 
 namespace {
-
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return false;
-    text.remove_prefix(static_cast<size_t>(written));
-  }
-  return ::fsync(fd) == 0 || errno == EINVAL;  // EINVAL: a pipe or a terminal
-}
-
-bool is_special(const std::string& path) {
-  struct stat status {};
-  return ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);
-}
-
-netstack::Error cannot_write(const std::string& path, const char* remedy) {
-  return netstack::host_error(errno, fmt::format("write {}", path), remedy, EX_CANTCREAT);
-}
-
-void check_one(const std::string& path) {
-  if (path.empty()) return;
-  if (const auto given = netstack::given_descriptor(path)) {
-    const int flags = ::fcntl(*given, F_GETFL);
-    if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY) return;
-    errno = EBADF;
-    throw cannot_write(path, "redirect it, or name a file");
-  }
-  if (is_special(path)) {
-    if (::access(path.c_str(), W_OK) == 0) return;
-    throw cannot_write(path, "give a file you may write to");
-  }
-  if (::access(folder_of(path).c_str(), W_OK | X_OK) != 0) {
-    throw cannot_write(path, "give a file in a folder you may write to");
-  }
-}
-
-// Where a file will be that is not there yet: a symbolic link may lead to it already.
-std::filesystem::path place_of(const std::string& path) {
-  constexpr int kLinksMax_count = 40;  // the kernel's own limit
-  std::error_code failed;
-  std::filesystem::path place = std::filesystem::absolute(path, failed);
-  for (int links = 0; links < kLinksMax_count; ++links) {
-    const std::filesystem::path target = std::filesystem::read_symlink(place, failed);
-    if (failed) break;
-    place = place.parent_path() / target;
-  }
-  return std::filesystem::weakly_canonical(place, failed);
-}
 
 bool look_at(const std::string& path, struct stat& status) {
   const auto given = netstack::given_descriptor(path);
@@ -95,31 +34,6 @@ bool spoil_each_other(const std::string& one, const std::string& other, bool bot
   return S_ISREG(first.st_mode) && !open;
 }
 
-// Into a file beside it that then takes its place: a reader never meets half a
-// report. A pipe or a terminal is written to as it is, and so is what the user opened: beside
-// /dev/stdout there is /dev.
-void write_whole(const std::string& path, const std::string& text) {
-  if (const auto given = netstack::given_descriptor(path)) {
-    if (write_all(*given, text)) return;
-    throw cannot_write(path, "");
-  }
-  if (is_special(path)) {
-    const netstack::Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-    if (file && write_all(file.get(), text)) return;
-    throw cannot_write(path, "");
-  }
-  const std::string draft = fmt::format("{}.{}.part", path, ::getpid());
-  const netstack::Fd file(
-      ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666));
-  const bool whole =
-      file && write_all(file.get(), text) && ::rename(draft.c_str(), path.c_str()) == 0;
-  if (whole) return;
-  const int why = errno;
-  if (file) ::unlink(draft.c_str());
-  errno = why;
-  throw cannot_write(path, errno == ENOSPC ? "make room on the disk" : "");
-}
-
 }  // namespace
 
 void EgressFiles::add_to(CLI::App& app) {
@@ -136,18 +50,8 @@ void EgressFiles::add_to(CLI::App& app) {
       ->check(refuse_empty);
 }
 
-std::vector<std::string> EgressFiles::directories() const {
-  std::vector<std::string> folders;
-  for (const std::string& path : {report, learned}) {
-    if (path.empty() || netstack::given_descriptor(path)) continue;
-    folders.push_back(is_special(path) ? path : folder_of(path));
-  }
-  return folders;
-}
-
 void EgressFiles::check_writable() const {
-  check_one(report);
-  check_one(learned);
+  const EgressReports tried(*this);
 }
 
 void EgressFiles::refuse_one_file_for_two(const std::string& capture) const {
@@ -164,25 +68,48 @@ void EgressFiles::refuse_one_file_for_two(const std::string& capture) const {
   keep_apart("--learn", learned, "--egress-report", report, true);
 }
 
-void EgressFiles::write(const netstack::FlowAccount& account) const {
-  if (!any()) return;
-  const netstack::EgressBook book = account.report();
-  std::optional<netstack::Error> failed;
-  const auto try_write = [&](const std::string& path, const std::string& text) {
-    if (path.empty()) return;
+std::string EgressFiles::option_of(const std::string& file) const {
+  if (!report.empty() && spoil_each_other(report, file, false)) return "--egress-report";
+  if (!learned.empty() && spoil_each_other(learned, file, false)) return "--learn";
+  return {};
+}
+
+EgressReports::EgressReports(const EgressFiles& files) : json_(files.report.ends_with(".json")) {
+  if (!files.report.empty()) report_.emplace(files.report);
+  if (!files.learned.empty()) learned_.emplace(files.learned);
+}
+
+void EgressReports::open() {
+  for (auto* file : {&report_, &learned_}) {
+    if (*file) (*file)->open();
+  }
+}
+
+std::vector<std::string> EgressReports::directories() const {
+  std::vector<std::string> folders;
+  for (const auto* file : {&report_, &learned_}) {
+    if (*file && !(*file)->directory().empty()) folders.push_back((*file)->directory());
+  }
+  return folders;
+}
+
+int EgressReports::write(const netstack::EgressBook& book, netstack::Log& log) {
+  int status = EX_OK;
+  const auto try_write = [&](ReportFile& file, const std::string& text) {
     try {
-      write_whole(path, text);
+      file.write(text);
     } catch (const netstack::Error& error) {
-      failed = error;
+      log.line(error.what());
+      if (status == EX_OK) status = error.exit_code();
     }
   };
-  const bool json = report.ends_with(".json");
-  try_write(
-      report,
-      json ? egress_json(book).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + '\n'
-           : egress_table(book));
-  try_write(learned, learned_rules(book));
-  if (failed) throw *failed;
+  constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
+  if (report_) {
+    try_write(*report_,
+              json_ ? egress_json(book).dump(2, ' ', false, kReplace) + '\n' : egress_table(book));
+  }
+  if (learned_) try_write(*learned_, learned_rules(book));
+  return status;
 }
 
 }  // namespace tools

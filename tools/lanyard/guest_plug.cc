@@ -118,7 +118,7 @@ class Plugging {
     driver::check_guest_command(command);
     const char* path = std::getenv("PATH");
     program_ = driver::find_program(command[0], path != nullptr ? path : "/usr/bin:/bin");
-    auto surroundings = driver::Surroundings::of_this_host(program_);
+    auto surroundings = driver::Surroundings::of_this_host(program_, options_.give_up_fd);
     if (options_.show) surroundings.plug = driver::name_plug;
     return surroundings;
   }

@@ -22,6 +22,7 @@ struct GuestPlugOptions {
   std::string transport;  // empty: the fastest possible
   bool show = false;      // the command will be printed, not started
   bool net_is_chosen = false;
+  int give_up_fd = driver::kNoFd;   // readable: QEMU's answers are not wanted any more
   netstack::GatewayConfig gateway;  // of its own LAN
 };
 

@@ -1,6 +1,12 @@
 #include "tools/lanyard/policy_options.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cerrno>
+
+#include "netstack/base/error.h"
+#include "netstack/capture/output.h"
 
 namespace tools {
 
@@ -46,7 +52,13 @@ netstack::PolicyConfig PolicyOptions::config() const {
       config.rules.push_back(PolicyRule::parse(rule.action, rule.text));
       continue;
     }
-    const auto of_file = PolicyRule::parse_file(rule.action, rule.text.substr(1));
+    const std::string path = rule.text.substr(1);
+    if (const auto given = netstack::given_descriptor(path);
+        given && !netstack::given_flags(*given)) {
+      throw netstack::host_error(EBADF, fmt::format("read the rules in {}", path),
+                                 "redirect it, or name a file", EX_NOINPUT);
+    }
+    const auto of_file = PolicyRule::parse_file(rule.action, path);
     config.rules.insert(config.rules.end(), of_file.begin(), of_file.end());
   }
   return config;

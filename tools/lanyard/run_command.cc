@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "driver/command_line.h"
 #include "driver/guest.h"
@@ -93,18 +95,6 @@ struct PrivateControl {
   ControlSocket socket;
 };
 
-// The exit status: the guest's own, unless it was well and the files are not.
-int write_egress(const RunOptions& options, netstack::Gateway& gateway, int status,
-                 netstack::Log& log) {
-  try {
-    options.lan.egress.write(gateway.flows());
-  } catch (const netstack::Error& error) {
-    log.line(error.what());
-    return status == EX_OK ? error.exit_code() : status;
-  }
-  return status;
-}
-
 // QEMU calls a vhost-user socket again and again, the other ones once.
 std::string lan_end_line(const std::string& directory, driver::Transport transport) {
   const char* guest = transport == driver::Transport::kVhostUser
@@ -115,22 +105,38 @@ std::string lan_end_line(const std::string& directory, driver::Transport transpo
       directory, directory, guest);
 }
 
-int run_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
-  netstack::FdLog log(STDERR_FILENO, "lanyard");
+struct GuestEnd {
+  int status = EX_OK;
+  std::optional<netstack::EgressBook> egress = std::nullopt;  // nothing: it had no gateway of ours
+};
+
+// The LAN has gone when this returns.
+GuestEnd run_on_lan(const RunOptions& options, GuestPlugOptions plug,
+                    const std::vector<std::string>& guest_command, const LockOptions& lock,
+                    netstack::Log& log) {
   netstack::SystemClock clock;
   netstack::Loop loop(clock);
   const driver::Terminal terminal;
   std::optional<driver::Guest> guest;
-  bool wanted = true;  // false once a signal or the parent's end has asked us to stop
-  const auto end = [&] {
-    wanted = false;
+  int ended_by = 0;  // the signal that has asked us to stop; the parent's end counts as SIGTERM
+  const auto end = [&](int signal) {
+    ended_by = signal;
     if (guest) guest->end();
   };
-  const netstack::SignalWatch signals(loop, netstack::kEndingSignals, [&](int) { end(); });
-  const driver::ParentWatch parent(loop, end);
+  const netstack::SignalWatch signals(loop, netstack::kEndingSignals, end);
+  const driver::ParentWatch parent(loop, [&] { end(SIGTERM); });
 
+  plug.give_up_fd = signals.fd();
+  PluggedGuest plugged;
+  try {
+    plugged = plug_guest_in(guest_command, plug, log);
+  } catch (const netstack::Error&) {
+    loop.tick(0);
+    if (ended_by == 0) throw;
+  }
+  loop.tick(0);
+  if (ended_by != 0) return {.status = driver::kExitKilled + ended_by};  // with nothing started
   Lan lan(loop, log);
-  PluggedGuest plugged = plug_guest_in(guest_command, plug_options(options), log);
   plugged.command.output_to_stderr = options.lan.captures_to_stdout();
   const auto door = wire(plugged, lan, log);
   if (options.lan.egress.any() && plugged.running == nullptr) {
@@ -141,42 +147,53 @@ int run_guest(const RunOptions& options, const std::vector<std::string>& guest_c
   std::optional<PrivateControl> control;
   if (!options.control.empty()) {
     control.emplace(options.control, lan, log, plugged.running);
+    control->socket.show_reports(
+        [&](const std::string& file) { return options.lan.egress.option_of(file); });
     plugged.command.when_killed = control->remover();
   }
   // Last, so that a command that cannot be run leaves the file as it was.
   netstack::Capture* capture = options.lan.open_capture(lan, log);
   if (control) control->socket.show_capture(options.lan.capture, capture);
-  int status = EX_OK;
+  GuestEnd result;
   guest.emplace(loop, log, std::move(plugged.command), [&](int exit_status) {
-    status = exit_status;
+    result.status = exit_status;
     loop.stop();
   });
   std::optional<LanWatch> joined;
   const driver::Transport joined_by = plugged.transport;
   if (const std::string& directory = options.guest.join; !directory.empty()) {
     joined.emplace(loop, directory, [&] {
-      if (!wanted) return;
+      if (ended_by != 0) return;
       log.line(lan_end_line(directory, joined_by));
     });
   }
-  LockOptions lock = options.lock;
-  lock.output_directories = options.lan.egress.directories();
   const Sandbox sandbox =
       lock_run(lock, plugged.gateway, control ? control->directory.path() : "", log);
   if (control) control->socket.show_sandbox(sandbox);
   if (capture != nullptr) capture->start_writer();
-  if (!wanted) guest->end();
   const uint64_t began_ns = clock.monotonic_ns();
   loop.run();
-  if (wanted && status != EX_OK && clock.monotonic_ns() - began_ns < kStartup_ns) {
+  if (ended_by == 0 && result.status != EX_OK && clock.monotonic_ns() - began_ns < kStartup_ns) {
     log.line(
         fmt::format("cannot run the guest: {} ended at once with status {}; mend its options, "
                     "whose complaint stands "
                     "above this line",
-                    guest_command.front(), status));
+                    guest_command.front(), result.status));
   }
-  if (plugged.running != nullptr) status = write_egress(options, *plugged.running, status, log);
-  return status;
+  if (plugged.running != nullptr) result.egress = plugged.running->flows().report();
+  return result;
+}
+
+int run_guest(const RunOptions& options, const std::vector<std::string>& guest_command) {
+  netstack::FdLog log(STDERR_FILENO, "lanyard");
+  GuestPlugOptions plug = plug_options(options);
+  EgressReports reports(options.lan.egress);
+  reports.open();
+  LockOptions lock = options.lock;
+  lock.output_directories = reports.directories();
+  const GuestEnd end = run_on_lan(options, std::move(plug), guest_command, lock, log);
+  const int written = end.egress ? reports.write(*end.egress, log) : EX_OK;
+  return end.status == EX_OK ? written : end.status;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,18 +30,15 @@ struct SwitchOptions {
   LockOptions lock;
 };
 
-int run_switch(const SwitchOptions& options) {
-  if (const std::string given = options.lan.gateway_options(); !options.nat && !given.empty()) {
-    throw netstack::Error(EX_USAGE,
-                          fmt::format("cannot use {}: this LAN has no gateway; add --nat", given));
-  }
-  netstack::FdLog log(STDERR_FILENO, "lanyard");
+// What guests reached for; nothing without a gateway. The LAN has gone when this returns.
+std::optional<netstack::EgressBook> run_lan(const SwitchOptions& options,
+                                            const netstack::GatewayConfig& gateway_config,
+                                            const LockOptions& lock, netstack::Log& log) {
   netstack::SystemClock clock;
   netstack::Loop loop(clock);
   const netstack::SignalWatch signals(loop, netstack::kEndingSignals,
                                       [&loop](int) { loop.stop(); });
   Lan lan(loop, log);
-  const auto gateway_config = options.lan.gateway();
   netstack::Gateway* gateway = nullptr;
   if (options.nat) {
     auto port = std::make_unique<netstack::Gateway>(loop, gateway_config, log);
@@ -48,6 +46,7 @@ int run_switch(const SwitchOptions& options) {
     lan.add(std::move(port));
   }
   ControlSocket control(lan, log, gateway);
+  control.show_reports([&](const std::string& file) { return options.lan.egress.option_of(file); });
   for (const std::string& path : options.vhost_user) lan.add_vhost_user(path);
   netstack::Capture* capture = nullptr;
   lan.open_directory(options.directory, {}, {}, [&](const netstack::LanDirectory& directory) {
@@ -56,15 +55,28 @@ int run_switch(const SwitchOptions& options) {
     capture = options.lan.open_capture(lan, log);
   });
   control.show_capture(options.lan.capture, capture);
-  LockOptions lock = options.lock;
-  lock.output_directories = options.lan.egress.directories();
   control.show_sandbox(
       lock_switch(lock, lan, options.nat ? &gateway_config : nullptr, options.vhost_user, log));
   if (capture != nullptr) capture->start_writer();
   log.line(fmt::format("LAN {} is ready", options.directory));
   loop.run();
-  if (gateway != nullptr) options.lan.egress.write(gateway->flows());
-  return EX_OK;
+  if (gateway == nullptr) return std::nullopt;
+  return gateway->flows().report();
+}
+
+int run_switch(const SwitchOptions& options) {
+  if (const std::string given = options.lan.gateway_options(); !options.nat && !given.empty()) {
+    throw netstack::Error(EX_USAGE,
+                          fmt::format("cannot use {}: this LAN has no gateway; add --nat", given));
+  }
+  netstack::FdLog log(STDERR_FILENO, "lanyard");
+  const auto gateway_config = options.lan.gateway();
+  EgressReports reports(options.lan.egress);
+  reports.open();
+  LockOptions lock = options.lock;
+  lock.output_directories = reports.directories();
+  const auto egress = run_lan(options, gateway_config, lock, log);
+  return egress ? reports.write(*egress, log) : EX_OK;
 }
 
 }  // namespace
