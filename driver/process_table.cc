@@ -12,6 +12,7 @@
 #include <string>
 
 #include "netstack/base/fd.h"
+#include "netstack/base/number.h"
 
 namespace driver {
 
@@ -37,10 +38,7 @@ std::vector<pid_t> all_pids() {
   const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
   if (!proc) return pids;
   while (const dirent* entry = ::readdir(proc.get())) {
-    const std::string_view name = entry->d_name;
-    pid_t pid = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (error == std::errc() && end == name.data() + name.size()) pids.push_back(pid);
+    if (const auto pid = netstack::parse_number<pid_t>(entry->d_name)) pids.push_back(*pid);
   }
   return pids;
 }

@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <optional>
+
+#include "netstack/base/number.h"
 
 namespace driver {
 
@@ -59,13 +60,11 @@ std::optional<unsigned> prefix_without_mask(uint32_t network) {
 }
 
 std::optional<unsigned> prefix_of_mask(const std::string& text) {
-  unsigned bits = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bits);
-  if (error == std::errc{} && end == text.data() + text.size()) {
-    return bits >= 4 && bits <= 32 ? std::optional(bits) : std::nullopt;
+  if (const auto bits = netstack::parse_number<unsigned>(text)) {
+    return *bits >= 4 && *bits <= 32 ? bits : std::nullopt;
   }
   const auto mask = address(text);
-  for (bits = 4; mask && bits <= 32; ++bits) {
+  for (unsigned bits = 4; mask && bits <= 32; ++bits) {
     if (*mask == mask_of(bits)) return bits;
   }
   return std::nullopt;

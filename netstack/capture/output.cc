@@ -13,11 +13,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <string_view>
 
 #include "netstack/base/clock.h"
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 
 namespace netstack {
 
@@ -53,10 +53,8 @@ std::optional<int> given_descriptor(std::string_view path) {
   if (path == "/dev/stderr") return STDERR_FILENO;
   for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/", "/proc/thread-self/fd/"}) {
     if (!path.starts_with(prefix)) continue;
-    const std::string_view digits = path.substr(prefix.size());
-    int fd = -1;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), fd);
-    if (error == std::errc() && end == digits.data() + digits.size() && fd >= 0) return fd;
+    const auto fd = parse_number<int>(path.substr(prefix.size()));
+    if (fd && *fd >= 0) return fd;
   }
   return std::nullopt;
 }

@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "netstack/base/error.h"
-#include "netstack/config/number.h"
+#include "netstack/base/number.h"
 
 namespace netstack {
 

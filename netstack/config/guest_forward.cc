@@ -5,9 +5,9 @@
 #include <optional>
 
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 #include "netstack/config/gateway_config.h"
 #include "netstack/config/host_forward.h"
-#include "netstack/config/number.h"
 
 namespace netstack {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "netstack/config/number.h"
+#include "netstack/base/number.h"
 #include "netstack/wire/dns.h"
 
 namespace netstack {

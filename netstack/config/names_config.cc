@@ -7,9 +7,9 @@
 
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 #include "netstack/config/gateway_config.h"
 #include "netstack/config/host_name.h"
-#include "netstack/config/number.h"
 #include "netstack/frame/parse_mac.h"
 #include "netstack/wire/dns.h"
 

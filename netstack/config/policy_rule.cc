@@ -3,10 +3,7 @@
 // are tried whole first, and stand in brackets when a port follows.
 #include "netstack/config/policy_rule.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,8 +12,8 @@
 #include <utility>
 
 #include "netstack/base/error.h"
-#include "netstack/base/fd.h"
-#include "netstack/config/number.h"
+#include "netstack/base/number.h"
+#include "netstack/base/read_text.h"
 #include "netstack/wire/dns.h"
 
 namespace netstack {
@@ -209,42 +206,23 @@ std::string_view without_blanks(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
-// A FIFO without a writer reads as an empty file, which would be rules that allow nothing; one
-// whose writer has gone hangs up.
-bool is_without_writer(int fd) {
-  struct stat status {};
-  pollfd pipe{fd, POLLIN, 0};
-  return ::fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode) && ::poll(&pipe, 1, 0) == 0;
-}
-
 // Waits for who writes into a pipe, as in @<(command).
-std::string read_whole(const std::string& path, const std::string& tried) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-  if (!file) throw host_error(errno, tried, "", EX_NOINPUT);
-  std::string text(kFile_size + 1, '\0');
-  size_t size = 0;
-  while (size < text.size()) {
-    const ssize_t got = ::read(file.get(), text.data() + size, text.size() - size);
-    if (got == 0) break;
-    if (got > 0) {
-      size += static_cast<size_t>(got);
-    } else if (errno == EAGAIN) {
-      pollfd writer{file.get(), POLLIN, 0};
-      ::poll(&writer, 1, -1);
-    } else if (errno != EINTR) {
-      throw host_error(errno, tried, "", EX_NOINPUT);
-    }
-  }
-  if (size == 0 && is_without_writer(file.get())) {
+std::string read_file(const std::string& path, const std::string& tried) {
+  SystemClock clock;
+  std::string text;
+  const int refusal = read_text(path, text, kFile_size, clock);
+  if (refusal == 0) return text;
+  if (refusal == ENXIO) {
     throw Error(
         EX_NOINPUT,
         fmt::format("cannot {}: nobody writes into this FIFO; start its writer first", tried));
   }
-  text.resize(size);
-  if (text.size() <= kFile_size) return text;
-  throw Error(EX_DATAERR,
-              fmt::format("cannot {}: it is longer than {} bytes; is it a file of rules?", tried,
-                          kFile_size));
+  if (refusal == EFBIG) {
+    throw Error(EX_DATAERR,
+                fmt::format("cannot {}: it is longer than {} bytes; is it a file of rules?", tried,
+                            kFile_size));
+  }
+  throw host_error(refusal, tried, "", EX_NOINPUT);
 }
 
 }  // namespace
@@ -264,7 +242,7 @@ PolicyRule PolicyRule::parse(Action action, std::string_view text) {
 
 std::vector<PolicyRule> PolicyRule::parse_file(Action action, const std::string& path) {
   const auto tried = fmt::format("read the rules in {}", path);
-  std::string text = read_whole(path, tried);
+  std::string text = read_file(path, tried);
   std::vector<PolicyRule> rules;
   std::istringstream lines(std::move(text));
   std::string line;

@@ -15,11 +15,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <limits>
 
 #include "netstack/base/fd.h"
+#include "netstack/base/number.h"
 #include "netstack/reachability/route_query.h"
 
 namespace netstack {
@@ -32,13 +32,6 @@ std::string_view next_word(std::string_view& text) {
   const std::string_view word = text.substr(0, text.find_first_of(kBlanks));
   text.remove_prefix(word.size());
   return word;
-}
-
-std::optional<uint32_t> parse_number(std::string_view word) {
-  uint32_t number = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-  if (error != std::errc{} || end != word.data() + word.size()) return std::nullopt;
-  return number;
 }
 
 std::optional<Nameserver> parse_nameserver(std::string_view word) {
@@ -151,17 +144,17 @@ std::vector<Nameserver> parse_resolv_conf(std::string_view text) {
 }
 
 std::optional<GroupRange> parse_group_range(std::string_view text) {
-  const auto low = parse_number(next_word(text));
-  const auto high = parse_number(next_word(text));
+  const auto low = parse_number<uint32_t>(next_word(text));
+  const auto high = parse_number<uint32_t>(next_word(text));
   if (!low || !high) return std::nullopt;
   return GroupRange{*low, *high};
 }
 
 // Lines of "first-inside first-outside count"; the whole range is one line from 0.
 bool maps_every_group(std::string_view gid_map) {
-  const auto first = parse_number(next_word(gid_map));
+  const auto first = parse_number<uint32_t>(next_word(gid_map));
   next_word(gid_map);
-  const auto count = parse_number(next_word(gid_map));
+  const auto count = parse_number<uint32_t>(next_word(gid_map));
   return first == 0U && count == std::numeric_limits<uint32_t>::max();
 }
 

@@ -25,13 +25,13 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <vector>
 
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 #include "netstack/port/unix_socket.h"
 #include "netstack/vde/vde_request.h"
 
@@ -71,15 +71,14 @@ uint32_t take_port_number(std::string_view& text) {
   if (bracket == std::string_view::npos) return 0;
   std::string_view number = text.substr(bracket + 1, text.size() - bracket - 2);
   if (number.starts_with("port=")) number.remove_prefix(5);
-  uint32_t value = 0;
-  const auto [end, wrong] = std::from_chars(number.data(), number.data() + number.size(), value);
-  if (wrong != std::errc{} || end != number.data() + number.size() || value > kPortNumberMax) {
+  const auto value = parse_number<uint32_t>(number);
+  if (!value || *value > kPortNumberMax) {
     throw Error(EX_USAGE, fmt::format("cannot use \"{}\" as a switch: between [ and ] goes a port "
                                       "number, as in /tmp/vde.ctl[5]",
                                       text));
   }
   text = text.substr(0, bracket);
-  return value;
+  return *value;
 }
 
 // --- the handshake ------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <memory>
 
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 
 namespace tools {
 
@@ -132,11 +132,9 @@ void stop_capture(ControlledLan& target, std::vector<RunningCapture>::iterator a
 
 ControlReply stop_one(ControlledLan& target, const ControlRequest& request) {
   const std::string& text = request.parameters.find("id")->second;
-  unsigned id = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), id);
-  const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size();
+  const auto id = netstack::parse_number<unsigned>(text);
   const auto found = std::ranges::find(target.captures, id, &RunningCapture::id);
-  if (!whole || found == target.captures.end()) {
+  if (found == target.captures.end()) {
     throw ControlRefusal(
         404, fmt::format("cannot DELETE {}: there is no capture {}; GET /captures lists them",
                          request.path, text));

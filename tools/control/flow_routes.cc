@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
+#include "netstack/base/number.h"
 #include "netstack/flows/egress_reader.h"
 #include "netstack/frame/parse_mac.h"
 #include "tools/control/egress_report.h"
@@ -50,14 +50,12 @@ size_t limit_of(const ControlRequest& request) {
   const auto given = request.query.find("limit");
   if (given == request.query.end()) return kFlowsShown_count;
   const std::string& text = given->second;
-  size_t limit = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), limit);
-  if (read.ec != std::errc() || read.ptr != text.data() + text.size() ||
-      limit > kFlowsShown_count_max) {
+  const auto limit = netstack::parse_number<size_t>(text);
+  if (!limit || *limit > kFlowsShown_count_max) {
     throw ControlRefusal(400, fmt::format("cannot GET /flows: limit={} is not a number up to {}",
                                           text, kFlowsShown_count_max));
   }
-  return limit;
+  return *limit;
 }
 
 // Whose flows are asked for: everybody's, or one guest's by its MAC or IP address.

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 #include "tools/control/json_pieces.h"
 
 namespace tools {
@@ -62,13 +61,9 @@ ControlReply add_forward(const ControlledLan& target, const ControlRequest& requ
 
 const Forward& named_forward(const ControlledLan& target, const ControlRequest& request) {
   const std::string& text = request.parameters.find("number")->second;
-  uint32_t number = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+  const auto number = netstack::parse_number<uint32_t>(text);
   const Forwards& forwards = gateway_of(target, request).forwards();
-  const Forward* forward = nullptr;
-  if (read.ec == std::errc() && read.ptr == text.data() + text.size()) {
-    forward = forwards.find(number);
-  }
+  const Forward* forward = number ? forwards.find(*number) : nullptr;
   if (forward == nullptr) {
     throw ControlRefusal(404, fmt::format("cannot {} {}: there is no forward {}; GET /forwards "
                                           "lists them",

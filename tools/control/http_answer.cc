@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "netstack/base/number.h"
+
 namespace tools {
 
 namespace {
@@ -48,13 +50,6 @@ std::optional<std::string_view> field(std::string_view head, std::string_view na
     head.remove_prefix(std::min(end + kLineEnd.size(), head.size()));
   }
   return std::nullopt;
-}
-
-std::optional<uint64_t> number_of(std::string_view text, int base) {
-  uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, base);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return number;
 }
 
 }  // namespace
@@ -117,14 +112,14 @@ HttpAnswer::Stage HttpAnswer::read_head(size_t end) {
   }
   const auto length = field(head, "Content-Length");
   if (!length) return status_ == 204 || status_ == 304 ? Stage::kWhole : Stage::kBodyToEnd;
-  const auto size = number_of(*length, 10);
+  const auto size = netstack::parse_number<uint64_t>(*length);
   if (!size) return Stage::kStrange;
   left_ = *size;
   return left_ > 0 ? Stage::kBody : Stage::kWhole;
 }
 
 HttpAnswer::Stage HttpAnswer::read_chunk_size(std::string_view line) {
-  const auto size = number_of(trimmed(line.substr(0, line.find(';'))), 16);
+  const auto size = netstack::parse_number<uint64_t>(trimmed(line.substr(0, line.find(';'))), 16);
   if (!size) return Stage::kStrange;
   left_ = *size;
   return left_ > 0 ? Stage::kChunk : Stage::kTrailers;

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
-
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 #include "tools/control/api_description.h"
 #include "tools/control/json_pieces.h"
 
@@ -89,12 +88,8 @@ json describe_sandbox(const Sandbox& sandbox) {
 
 NumberedPort& named_port(ControlledLan& target, const ControlRequest& request) {
   const std::string& text = request.parameters.find("number")->second;
-  PortId number = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
-  NumberedPort* port = nullptr;
-  if (read.ec == std::errc() && read.ptr == text.data() + text.size()) {
-    port = target.lan.ports().find(number);
-  }
+  const auto number = netstack::parse_number<PortId>(text);
+  NumberedPort* port = number ? target.lan.ports().find(*number) : nullptr;
   if (port == nullptr) {
     throw ControlRefusal(
         404, fmt::format("cannot {} {}: there is no port {}; GET /ports lists them", request.method,

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <optional>
 
+#include "netstack/base/number.h"
 #include "tools/control/json_pieces.h"
 
 namespace tools {
@@ -78,9 +78,7 @@ ControlReply replace_policy(Policy& policy, const ControlRequest& request) {
 }
 
 uint32_t rule_number(const ControlRequest& request, const std::string& text) {
-  uint32_t id = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), id);
-  if (read.ec == std::errc() && read.ptr == text.data() + text.size()) return id;
+  if (const auto id = netstack::parse_number<uint32_t>(text)) return *id;
   throw ControlRefusal(404, fmt::format("cannot {} {}: there is no rule {}; GET /policy lists them",
                                         request.method, request.path, text));
 }

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 #include <grp.h>
 
-#include <charconv>
 #include <exception>
 
 #include "netstack/base/error.h"
+#include "netstack/base/number.h"
 #include "netstack/port/pipe_port.h"
 #include "tools/lan/standard_descriptors.h"
 
@@ -18,17 +18,10 @@ namespace {
 
 constexpr mode_t kDefaultMode = 0700;  // libvdeplug's
 
-std::optional<uint32_t> parse(std::string_view text, int base) {
-  uint32_t value = 0;
-  const auto [end, wrong] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (wrong != std::errc{} || text.empty() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 }  // namespace
 
 mode_t octal_mode(std::string_view text) {
-  const auto mode = parse(text, 8);
+  const auto mode = netstack::parse_number<uint32_t>(text, 8);
   if (mode && *mode <= 0777) return static_cast<mode_t>(*mode);
   throw Error(kFaceUsageStatus, fmt::format("cannot use mode \"{}\": it is no octal number up to "
                                             "777; write for example 0770",
@@ -45,7 +38,7 @@ std::string given_path(const std::string& text, std::string_view option) {
 
 gid_t group_id(const std::string& name) {
   if (const ::group* entry = ::getgrnam(name.c_str()); entry != nullptr) return entry->gr_gid;
-  if (const auto number = parse(name, 10)) return *number;
+  if (const auto number = netstack::parse_number<uint32_t>(name)) return *number;
   throw Error(kFaceFailureStatus,
               fmt::format("cannot use group \"{}\": there is no such group; `getent group` lists "
                           "them",
@@ -53,7 +46,7 @@ gid_t group_id(const std::string& name) {
 }
 
 uint32_t whole_number(std::string_view text, uint32_t max, std::string_view option) {
-  const auto number = parse(text, 10);
+  const auto number = netstack::parse_number<uint32_t>(text);
   if (number && *number <= max) return *number;
   throw Error(kFaceUsageStatus,
               fmt::format("cannot use {} \"{}\": it is no number from 0 to {}", option, text, max));

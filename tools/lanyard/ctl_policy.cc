@@ -14,20 +14,21 @@ void add_rule(CLI::App& policy, const std::shared_ptr<CtlOptions>& options, cons
               const char* help) {
   CLI::App* command = policy.add_subcommand(action, help);
   auto last = std::make_shared<bool>(false);
+  auto next_id = std::make_shared<std::optional<uint32_t>>();
   command
       ->add_option("RULE", options->word,
                    "As for --allow and --deny, for example tcp:example.org:443")
       ->required()
       ->check(refuse_empty)
       ->type_name("");
-  CLI::Option* before = command->add_option("--before", options->number,
-                                            "In front of the rule with this number instead");
-  before->type_name("ID")->check(refuse_empty)->check(CLI::NonNegativeNumber);
+  CLI::Option* before =
+      command->add_option("--before", *next_id, "In front of the rule with this number instead");
+  before->type_name("ID")->check(refuse_empty);
   command->add_flag("--last", *last, "Behind all other rules instead")->excludes(before);
-  command->callback([options, action, last] {
+  command->callback([options, action, last, next_id] {
     json body = {{"action", action}, {"match", options->word}};
-    if (!options->number.empty()) {
-      body["before"] = std::stoull(options->number);
+    if (*next_id) {
+      body["before"] = **next_id;
     } else if (!*last) {
       const json rules = json::parse(ask(*options, "GET", "/policy")).at("rules");
       if (!rules.empty()) body["before"] = rules[0].at("id");

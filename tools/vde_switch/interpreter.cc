@@ -1,16 +1,12 @@
 #include "tools/vde_switch/interpreter.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 
 #include "netstack/base/error.h"
-#include "netstack/base/fd.h"
+#include "netstack/base/read_text.h"
 
 namespace tools {
 
@@ -20,27 +16,6 @@ constexpr std::string_view kBlanks = " \t\r";
 
 std::string code_line(int code) {
   return fmt::format("1{:03} {}\n", code, netstack::errno_text(code));
-}
-
-// The whole text, of a file or of what a pipe's writer says before it leaves; 0 or an errno value.
-// ETIMEDOUT: it has not left by `deadline_ns`.
-int read_script(const std::string& path, std::string& text, netstack::Clock& clock,
-                uint64_t deadline_ns) {
-  const netstack::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd) return errno;
-  for (;;) {
-    const uint64_t now_ns = clock.monotonic_ns();
-    const uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
-    pollfd script{fd.get(), POLLIN, 0};
-    const int ready = ::poll(&script, 1, static_cast<int>(left_ns / netstack::kMillisecond_ns));
-    if (ready == 0) return ETIMEDOUT;
-    std::array<char, 4096> piece;
-    const ssize_t got = ready < 0 ? ready : ::read(fd.get(), piece.data(), piece.size());
-    if (got == 0) return 0;
-    if (got < 0 && errno != EINTR && errno != EAGAIN) return errno;
-    if (got > 0) text.append(piece.data(), static_cast<size_t>(got));
-    if (text.size() > kScriptMax_size) return EFBIG;
-  }
 }
 
 }  // namespace
@@ -99,7 +74,7 @@ int Interpreter::load(const std::string& path, Listener* listener, unsigned load
     load_deadline_ns_ = clock.monotonic_ns() + kLoadWait_ns;
   }
   std::string script;
-  const int refusal = read_script(path, script, clock, load_deadline_ns_);
+  const int refusal = netstack::read_text(path, script, kScriptMax_size, clock, load_deadline_ns_);
   if (refusal != 0) return refusal;
   std::string_view rest = script;
   while (!rest.empty() && out.next != Next::kShutdown) {
