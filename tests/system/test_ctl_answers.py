@@ -183,7 +183,7 @@ class StrangerTest(AnswerCase):
             end()
 
 
-class EmptyWordTest(AnswerCase):
+class WrongWordTest(AnswerCase):
     def test_an_empty_word_is_not_taken_for_none(self):
         for option in ("--capture", "--egress-report", "--learn", "--lan", "--control", "--net",
                        "--mtu", "--mac"):
@@ -207,6 +207,12 @@ class EmptyWordTest(AnswerCase):
             with self.subTest(words):
                 self.expect_line(self.run_lanyard(*words), 64, "an empty word is given")
         self.assertEqual(os.listdir(self.folder), [])
+
+    def test_a_number_is_whole_and_no_larger_than_it_may_be(self):
+        for number in ("1.5", "-1", "x", "1x", "99999999999999999999"):
+            with self.subTest(number):
+                self.expect_line(self.run_lanyard("ctl", "lan", "policy", "deny", "x", "--before", number), 64,
+                                 f"--before = {number}")
 
 
 class FullOutputTest(lan_harness.LanTest):
