@@ -162,7 +162,8 @@ void Switch::take_burst(PortId ingress, std::span<const Frame> burst, uint64_t n
       const bool learns = before == nullptr || !same_source(*before, frame);
       decision = decide(ingress, frame, now_ns, learns);
     } else {
-      if (before != nullptr && same_stations(*before, frame) &&
+      // The guard looks at more than the addresses.
+      if (before != nullptr && !guard_.engaged() && same_stations(*before, frame) &&
           is_c_tagged(*before) == is_c_tagged(frame) && before->tagged() == frame.tagged()) {
         continue;
       }

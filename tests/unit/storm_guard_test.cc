@@ -44,6 +44,7 @@ struct Lan {
     }
   }
   void inject(PortId id, const Bytes& frame) { ports[id - 1]->inject(frame); }
+  void inject(PortId id, const std::vector<Bytes>& burst) { ports[id - 1]->inject(burst); }
   void check_untouched(size_t frame_count) {
     CHECK(bridge.storm_guard().engagement_count() == 0);
     CHECK(ports.back()->received_count() == frame_count);
@@ -140,6 +141,25 @@ TEST_CASE("at loop-like rates they are") {
   const uint64_t now_ns = lan.clock.monotonic_ns();
   CHECK(!lan.bridge.fdb().lookup(station(7), 0, now_ns));
   CHECK(lan.bridge.fdb().lookup(station(8), 0, now_ns) == PortId{3});
+}
+
+TEST_CASE("while a loop is there, each frame of a burst is judged by itself") {
+  Lan lan(3);
+  for (uint32_t number = 0; number < 1000; ++number) {
+    lan.inject(1 + number % 2, make_frame(kBroadcast, station(1)));
+    lan.clock.advance_ns(10'000);
+  }
+  REQUIRE(lan.bridge.storm_guard().engaged());
+  const auto said = [](uint32_t number) { return make_frame(kBroadcast, station(9), number); };
+  size_t passed = lan.ports[2]->received_count();
+  lan.inject(1, said(1));
+  lan.inject(2, std::vector{said(1), said(2), said(3)});  // a copy, and what is new
+  CHECK(lan.ports[2]->received_count() == passed + 3);
+  passed = lan.ports[2]->received_count();
+  lan.inject(1, std::vector{said(4), said(5)});
+  lan.inject(2, said(5));
+  lan.inject(2, said(4));
+  CHECK(lan.ports[2]->received_count() == passed + 2);
 }
 
 TEST_CASE("while a loop is there, only copies by its ports are dropped, and nothing is learned") {
