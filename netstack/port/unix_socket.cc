@@ -45,11 +45,25 @@ int bind_with_mode(int fd, const std::string& path, mode_t mode) {
   return refusal;
 }
 
-std::string staging_path(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  const std::string directory = slash == std::string::npos ? "" : path.substr(0, slash + 1);
-  return fmt::format("{}000.{}", directory, ::getpid());
-}
+// Another name beside `path`. Where it takes more room than a socket's path has, though `path` does
+// not, the directory goes by the name of a descriptor.
+struct Staging {
+  explicit Staging(const std::string& path_of_socket) {
+    const size_t slash = path_of_socket.rfind('/');
+    const std::string before =
+        slash == std::string::npos ? "" : path_of_socket.substr(0, slash + 1);
+    path = fmt::format("{}000.{}", before, ::getpid());
+    if (path.size() <= kSocketPathMax_size) return;
+    directory = Fd(::open(before.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!directory) {
+      throw host_error(errno, "listen at " + path_of_socket, "make its directory first",
+                       EX_CANTCREAT);
+    }
+    path = fmt::format("/proc/self/fd/{}/000.{}", directory.get(), ::getpid());
+  }
+  std::string path;
+  Fd directory;
+};
 
 // Gives the socket file `from` the name `to`, in place of a dead socket if need be.
 void name_socket(const std::string& from, const std::string& to) {
@@ -158,7 +172,8 @@ void SocketFile::unlink_ours() noexcept {
 
 UnixListener listen_unix(const std::string& path, mode_t mode, std::optional<gid_t> group) {
   unix_address(path);  // the user's path is named in the Error, not the staging one
-  const std::string staging = staging_path(path);
+  const Staging place(path);
+  const std::string& staging = place.path;
   UnixListener listener{open_socket(SOCK_STREAM), {}};
   if (!listener.fd) throw host_error(errno, "make a UNIX socket", "raise `ulimit -n`");
 

@@ -115,6 +115,15 @@ TEST_CASE("a path of 107 bytes is used, one of 108 is an error that says so") {
   const std::string longest = directory.file(std::string(106 - directory.path.size(), 'x'));
   REQUIRE(longest.size() == kSocketPathMax_size);
   CHECK(listen_unix(longest).fd);
+  const std::string deep = directory.file(std::string(104 - directory.path.size(), 'x'));
+  REQUIRE(::mkdir(deep.c_str(), 0700) == 0);
+  {
+    const auto listener = listen_unix(deep + "/m");  // no room beside it for another name
+    CHECK((deep + "/m").size() == kSocketPathMax_size);
+    CHECK(files_in(deep) == std::vector<std::string>{"m"});
+    CHECK(connect_unix(deep + "/m"));
+  }
+  CHECK(files_in(deep).empty());
   const std::string line = error_of([&] { listen_unix(longest + "x"); });
   CHECK(has(line, "108 bytes"));
   CHECK(has(line, "107"));
