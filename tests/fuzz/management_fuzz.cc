@@ -84,8 +84,9 @@ class Talk {
     int ends[2];
     check(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "there are sockets");
     ours_ = Fd(ends[0]);
-    session_.emplace(world.interpreter, world.state, Fd(ends[1]),
-                     tools::Session::Habits{{}, [this](tools::Next next) { end(next); }, [] {}});
+    session_.emplace(
+        world.interpreter, world.state, Fd(ends[1]),
+        tools::Session::Habits{{}, [this](tools::Next next) { return end(next); }, [] {}});
   }
 
   void take(std::string_view bytes) {
@@ -117,7 +118,11 @@ class Talk {
   bool shut_down() const { return shut_down_; }
 
  private:
-  void end(tools::Next next) { shut_down_ = shut_down_ || next == tools::Next::kShutdown; }
+  // A logout does not end it, as on a console, so that what follows is tried too.
+  bool end(tools::Next next) {
+    shut_down_ = shut_down_ || next == tools::Next::kShutdown;
+    return shut_down_;
+  }
 
   ConsoleWorld& world_;
   Fd ours_;

@@ -61,7 +61,8 @@ TEST_CASE("a line that is too long is refused whole, however it comes") {
 
 namespace {
 
-// A session over a socket pair, whose prompts go where those of -M go.
+// A session over a socket pair, whose prompts go where those of -M go. It ends with a logout as
+// those do, unless it has a console's tail.
 struct Talk {
   explicit Talk(ConsoleWorld& the_world, Session::Tail tail = Session::Tail::kEndsWithSilence)
       : world(the_world) {
@@ -70,7 +71,13 @@ struct Talk {
     ours = Fd(ends[0]);
     session = std::make_unique<Session>(
         world.interpreter, world.state, Fd(ends[1]),
-        Session::Habits{{}, [this](Next next) { ended.push_back(next); }, [] {}, tail});
+        Session::Habits{{},
+                        [this, tail](Next next) {
+                          ended.push_back(next);
+                          return next == Next::kShutdown || tail == Session::Tail::kEndsWithSilence;
+                        },
+                        [] {},
+                        tail});
   }
   std::string heard() {
     std::string out;
@@ -155,14 +162,25 @@ TEST_CASE("a console that has sent line feeds ends its commands with them") {
   CHECK(!world.lan.fabric().vlans().exists(4));
 }
 
-TEST_CASE("logout and shutdown are told to who owns the session, and end nothing else") {
+TEST_CASE("nothing of a session runs behind its end, and a console does not end with a logout") {
   ConsoleWorld world;
-  Talk talk(world);
-  talk.session->take("logout\n");
-  talk.session->take("shutdown\nport/create 5\n");
-  CHECK(talk.ended == std::vector{Next::kLogout, Next::kShutdown});
-  CHECK(talk.heard().empty());
-  CHECK(world.lan.ports().find(5) == nullptr);
+  SUBCASE("logout of a management session") {
+    Talk talk(world);
+    talk.session->take("logout\nport/create 5\nshutdown\n");
+    talk.session->take_end();
+    CHECK(talk.ended == std::vector{Next::kLogout});
+    CHECK(talk.heard().empty());
+    CHECK(!talk.session->wants_input());
+    CHECK(world.lan.ports().find(5) == nullptr);
+  }
+  SUBCASE("a console") {
+    Talk talk(world, Session::Tail::kEndsAsLinesBefore);
+    talk.session->take("logout\nport/create 5\nshutdown\nport/create 6\n");
+    CHECK(talk.ended == std::vector{Next::kLogout, Next::kShutdown});
+    CHECK(talk.heard() == kOk + kVdePrompt);
+    CHECK(world.lan.ports().find(5) != nullptr);
+    CHECK(world.lan.ports().find(6) == nullptr);
+  }
 }
 
 TEST_CASE("a session that does not read is not served, and misses nothing but events") {

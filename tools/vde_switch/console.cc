@@ -34,8 +34,9 @@ Console::Console(Interpreter& interpreter, SwitchState& state, OnEnd on_end)
       prompts_(may_be_written(STDIN_FILENO)),
       session_(interpreter, state, duplicate(STDOUT_FILENO),
                {[this] { prompt(); },
-                [this](Next next) {
+                [this](Next next) {  // there is nothing to log out of
                   if (next == Next::kShutdown) end(End::kShutdown);
+                  return next == Next::kShutdown;
                 },
                 [this] { adapt_watching(); }, Session::Tail::kEndsAsLinesBefore}) {
   watch_input();

@@ -37,11 +37,13 @@ void Management::greet(Fd socket) {
     client->socket = std::make_unique<netstack::WatchedFd>(
         loop_, std::move(socket), EPOLLIN,
         [this, client](uint32_t events) { on_input(client, events); });
-    client->session = std::make_unique<Session>(
-        interpreter_, state_, std::move(out),
-        Session::Habits{{},
-                        [this, client](Next next) { on_end(client, next); },
-                        [this, client] { adapt(client); }});
+    client->session = std::make_unique<Session>(interpreter_, state_, std::move(out),
+                                                Session::Habits{{},
+                                                                [this, client](Next next) {
+                                                                  on_end(client, next);
+                                                                  return true;
+                                                                },
+                                                                [this, client] { adapt(client); }});
   } catch (...) {
     clients_.erase(client);
     throw;

@@ -55,8 +55,8 @@ void Session::run(const CommandSplitter::Line& line) {
     const Interpreter::Reply reply = interpreter_.run(line.text, this);
     replies_.put(reply.text);
     if (reply.next != Next::kPrompt) {
-      ended_ = reply.next == Next::kShutdown;
-      return habits_.on_end(reply.next);
+      ended_ = habits_.on_end(reply.next);
+      return;
     }
   }
   if (!habits_.prompt) return replies_.put(kVdePrompt);

@@ -32,7 +32,7 @@ class Session final : public Listener {
   struct Habits {
     // After each reply, once it is out. Empty: the prompt is part of what is sent.
     std::function<void()> prompt;
-    std::function<void(Next)> on_end;  // logout or shutdown was asked for
+    std::function<bool(Next)> on_end;  // logout or shutdown was asked for; whether that ends it
     std::function<void()> on_flow;     // wants_input() or idle() may have changed
     Tail tail = Tail::kEndsWithSilence;
   };
