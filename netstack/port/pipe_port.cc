@@ -71,8 +71,8 @@ PipePort::~PipePort() {
   loop_.cancel(next_pull_);
   loop_.forget(in_);
   loop_.forget(out_);
+  ::fcntl(out_, F_SETFL, out_flags_);  // as they were found, in reverse: both may be one file
   ::fcntl(in_, F_SETFL, in_flags_);
-  ::fcntl(out_, F_SETFL, out_flags_);
 }
 
 void PipePort::pull_each_tick() {

@@ -134,6 +134,22 @@ TEST_CASE("the end of the input ends the port; a reader that is gone does not") 
   CHECK((::fcntl(pipes.in.get(), F_GETFL) & O_NONBLOCK) == 0);  // put back
 }
 
+TEST_CASE("one socket under two numbers is found as it was left") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  const Fd in(ends[0]), peer(ends[1]);
+  const Fd out(::dup(in.get()));
+  SystemClock clock;
+  Loop loop(clock);
+  TestHost host(loop);
+  {
+    PipePort port(loop, host, in.get(), out.get(), "socket");
+    CHECK((::fcntl(in.get(), F_GETFL) & O_NONBLOCK) != 0);
+    port.detach();
+  }
+  CHECK((::fcntl(in.get(), F_GETFL) & O_NONBLOCK) == 0);
+}
+
 TEST_CASE("a file, which cannot be waited for, is read to its end; so is /dev/null") {
   const TemporaryDirectory directory;
   const std::vector<Bytes> frames = some_frames(500, 1400);  // more than one read holds
