@@ -51,6 +51,7 @@ struct HttpServer::Client {
 // One request while it is read.
 struct HttpServer::Exchange {
   std::string body;
+  std::optional<ControlRefusal> refusal = {};  // then the body is read and thrown away
 };
 
 struct HttpServer::Subscriber {
@@ -129,23 +130,25 @@ ControlRefusal too_long(const char* method, const char* path) {
                       kControlBody_size)};
 }
 
-// A body that is not worth reading, as the request's head announces it.
-std::optional<ControlRefusal> refuse_body(MHD_Connection* connection, const char* method,
-                                          const char* path) {
-  const auto header = [&](const char* name) -> std::string {
-    const char* value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
-    return value != nullptr ? value : "";
-  };
-  const std::string coding = header(MHD_HTTP_HEADER_TRANSFER_ENCODING);
-  if (!coding.empty() && ::strcasecmp(coding.c_str(), "chunked") != 0) {
-    return ControlRefusal(MHD_HTTP_NOT_IMPLEMENTED,
-                          fmt::format("cannot {} {}: a body in the transfer coding \"{}\" is not "
-                                      "read here; send it plain, with Content-Length",
-                                      method, path, coding));
-  }
-  const std::string length = header(MHD_HTTP_HEADER_CONTENT_LENGTH);  // a number, says the library
-  if (std::strtoull(length.c_str(), nullptr, 10) <= kControlBody_size) return std::nullopt;
-  return too_long(method, path);
+std::string header_of(MHD_Connection* connection, const char* name) {
+  const char* value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name);
+  return value != nullptr ? value : "";
+}
+
+// The library says that it is a number.
+uint64_t announced_size(MHD_Connection* connection) {
+  const std::string length = header_of(connection, MHD_HTTP_HEADER_CONTENT_LENGTH);
+  return std::strtoull(length.c_str(), nullptr, 10);
+}
+
+std::optional<ControlRefusal> refuse_coding(MHD_Connection* connection, const char* method,
+                                            const char* path) {
+  const std::string coding = header_of(connection, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+  if (coding.empty() || ::strcasecmp(coding.c_str(), "chunked") == 0) return std::nullopt;
+  return ControlRefusal(MHD_HTTP_NOT_IMPLEMENTED,
+                        fmt::format("cannot {} {}: a body in the transfer coding \"{}\" is not "
+                                    "read here; send it plain, with Content-Length",
+                                    method, path, coding));
 }
 
 // In the middle of a body the library takes no answer, so it is written past it.
@@ -234,11 +237,20 @@ struct HttpServer::Calls {
                            size_t* part_size, void** slot) {
     auto& server = *static_cast<HttpServer*>(self);
     if (*slot == nullptr) {
-      *slot = new Exchange;
-      const auto refusal = refuse_body(connection, method, path);
-      return refusal ? put(server, connection, refusal->reply(), true) : MHD_YES;
+      auto* exchange = new Exchange;
+      *slot = exchange;
+      const uint64_t size = announced_size(connection);
+      exchange->refusal = refuse_coding(connection, method, path);
+      const bool hangs_up = exchange->refusal || size > kControlRefused_size;
+      if (size > kControlBody_size) exchange->refusal = too_long(method, path);
+      return hangs_up ? put(server, connection, exchange->refusal->reply(), true) : MHD_YES;
     }
     auto& exchange = *static_cast<Exchange*>(*slot);
+    if (*part_size > 0 && exchange.refusal) {
+      *part_size = 0;
+      return MHD_YES;
+    }
+    if (exchange.refusal) return put(server, connection, exchange.refusal->reply());
     if (*part_size > 0) {
       if (exchange.body.size() + *part_size > kControlBody_size) {
         count(server, MHD_HTTP_CONTENT_TOO_LARGE);

@@ -16,7 +16,10 @@ struct MHD_Daemon;
 
 namespace tools {
 
-constexpr size_t kControlBody_size = 64 * 1024;    // of a request
+constexpr size_t kControlBody_size = 64 * 1024;  // of a request
+// A longer one is read to its end all the same: many clients send all of it before they look for an
+// answer. Beyond this size the connection is ended instead.
+constexpr size_t kControlRefused_size = 1024 * 1024;
 constexpr size_t kControlMemory_size = 32 * 1024;  // per connection: heads of requests
 constexpr size_t kControlBlock_size = 2048;        // of a reply: made in one turn of the loop
 
