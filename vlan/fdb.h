@@ -53,11 +53,10 @@ class StationWatcher {
   virtual void station_left(const Station& station) noexcept = 0;
 };
 
-// Numbers that VDE's console sets and shows and this table has no use for: aging needs no garbage
-// collector, and a station that moves is believed at once.
+// What VDE's console sets and shows and this table has no use for: aging needs no garbage
+// collector.
 struct FdbDials {
   uint32_t gc_interval_s = 2;
-  uint32_t persistence_s_min = 3;
 };
 
 // The forwarding database (IEEE 802.1Q-2018 §8.8): behind which port is a station? Stations are

@@ -253,14 +253,13 @@ TEST_CASE("VDE's hash size is rounded up, flushes, and says in which bucket a st
   }
 }
 
-TEST_CASE("VDE's other numbers are kept") {
+TEST_CASE("VDE's other number is kept, and changes nothing") {
   Fdb fdb{FdbConfig(1)};
   CHECK(fdb.dials().gc_interval_s == 2);
-  CHECK(fdb.dials().persistence_s_min == 3);
-  fdb.dials() = {.gc_interval_s = 7, .persistence_s_min = 8};
+  fdb.dials() = {.gc_interval_s = 7};
   CHECK(fdb.dials().gc_interval_s == 7);
   fdb.learn(1, station(1), 0, kStart_ns);
-  fdb.learn(2, station(1), 0, kStart_ns);  // whatever the persistence, a move is believed at once
+  fdb.learn(2, station(1), 0, kStart_ns);  // a move is believed at once
   CHECK(fdb.lookup(station(1), 0, kStart_ns) == PortId{2});
 }
 
