@@ -1,4 +1,4 @@
-"""Plugs: interfaces of this machine and the gateway on LANs that run elsewhere, ours and stock."""
+"""Plugs: interfaces of this machine on LANs that run elsewhere, ours and stock."""
 
 import contextlib
 import hashlib
@@ -12,109 +12,14 @@ import subprocess
 import threading
 
 import lan_harness
-from lan_harness import BUILD_DIR, LANYARD, NetNamespace, wait_for, web_server
-from name_server import NameServer
-
-PLUG2TAP = str(BUILD_DIR / "bin" / "vde_plug2tap")
-SLIRPVDE = str(BUILD_DIR / "bin" / "slirpvde")
+from lan_harness import LANYARD, wait_for
+from plug_harness import PLUG2TAP, USAGE_STATUS, PlugTest, in_namespace_of, interfaces
 
 BULK_SIZE = 24 * 1024 * 1024
 ETH_P_ALL = 3
 PACKET_AUXDATA = 8
 SOL_PACKET = 263
-USAGE_STATUS = 255  # of stock tools
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set", "-net_raw,-net_admin", "--inh-caps", "-net_raw,-net_admin")
-
-
-def interfaces():
-    return {name for _, name in socket.if_nameindex()}  # /sys may show another namespace
-
-
-def in_namespace_of(process_id, work):
-    """Runs work() on a thread of its own inside another network namespace."""
-    result = []
-
-    def run():
-        with open(f"/proc/{process_id}/ns/net", "rb") as namespace:
-            if lan_harness.ctypes.CDLL(None).setns(namespace.fileno(), 0) != 0:
-                raise OSError("setns failed")
-        result.append(work())
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return result[0]
-
-
-class PlugTest(lan_harness.LanTest):
-    @classmethod
-    def setUpClass(cls):  # these tests need no guest
-        for program in (LANYARD, PLUG2TAP, SLIRPVDE):
-            if not os.access(program, os.X_OK):
-                raise AssertionError(f"{program} is missing: build it")
-
-    def add_node(self, number, interface):
-        """A namespace 10.9.0.NUMBER, whose end of a veth pair is eth0 and ours `interface`."""
-        node = NetNamespace()
-        self.addCleanup(node.close)
-        subprocess.run(f"ip link add {interface} type veth peer name eth0 netns {node.pid} && "
-                       f"ip link set {interface} up arp off", shell=True, check=True)
-        self.addCleanup(subprocess.run, ["ip", "link", "del", interface],
-                        stderr=subprocess.DEVNULL)
-        node.run(f"sysctl -qw net.ipv6.conf.eth0.disable_ipv6=1; "
-                 f"ip address add 10.9.0.{number}/24 dev eth0; ip link set eth0 up")
-        return node
-
-    def plug(self, name, directory, kind, interface):
-        process = self.start(name, [LANYARD, "plug", kind, interface, directory])
-        wait_for(lambda: "is plugged into" in process.stderr() or not process.running(),
-                 f"{name} to be ready")
-        self.assertTrue(process.running(), process.stderr())
-        return process
-
-    def plug_node(self, directory, number):
-        node = self.add_node(number, f"plug{number}")
-        return node, self.plug(f"plug-{number}", directory, "--packet", f"plug{number}")
-
-    def start_face(self, name, argv, ready):
-        process = self.start(name, argv)
-        wait_for(lambda: ready(process) or not process.running(), f"{name} to be ready")
-        self.assertTrue(process.running(), process.stderr())
-        return process
-
-    def start_stock_switch(self, *options):
-        directory = self.folder / "stock"
-        switch = self.start("vde_switch", ["/usr/bin/vde_switch", "-s", directory, "--dirmode",
-                                           "0700", "-x", *options, "-M", self.folder / "mgmt",
-                                           "-d", "-p", self.folder / "pid"])
-        switch.wait(10)
-        wait_for(lambda: (self.folder / "pid").exists() and (self.folder / "pid").read_text(),
-                 "the stock switch's pid file")
-        pid = int((self.folder / "pid").read_text())
-        self.addCleanup(lambda: (self.folder / "pid").exists() and os.kill(pid, signal.SIGTERM))
-        wait_for(lambda: (directory / "ctl").exists(), "the stock switch")
-        return directory, pid
-
-    def ask_stock_switch(self, command):
-        with socket.socket(socket.AF_UNIX) as console:
-            console.settimeout(10)
-            console.connect(str(self.folder / "mgmt"))
-            while not console.recv(4096).endswith(b"vde$ "):
-                pass
-            console.sendall(command.encode())
-            reply = b""
-            while not reply.endswith(b"vde$ "):
-                reply += console.recv(4096)
-        return reply.decode()
-
-    def assert_ends(self, argv, status, *words):
-        """The program ends at once with that status and one line that holds these words."""
-        done = subprocess.run([str(word) for word in argv], text=True, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
-        self.assertEqual(done.returncode, status, done.stderr)
-        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
-        for word in words:
-            self.assertIn(word, done.stderr)
 
 
 class Interfaces(PlugTest):
@@ -254,6 +159,12 @@ class Interfaces(PlugTest):
         self.assertEqual(second.wait(10), 0)  # as vde_plug2tap: the LAN has ended
         self.assertIn("has ended", second.stderr())
 
+    def test_a_face_ends_as_the_stock_ones_do_when_its_own_end_breaks(self):
+        directory, _ = self.start_lan()
+        plug = self.start_face("plug", [PLUG2TAP, "-s", directory, "tap6"], lambda _: "tap6" in interfaces())
+        subprocess.run(["ip", "link", "del", "tap6"], check=True)
+        self.assertEqual(plug.wait(10), 1)
+
     def test_what_cannot_be_plugged_in(self):
         directory, _ = self.start_lan()
         self.assert_ends([LANYARD, "plug", directory], 64, "--packet INTERFACE or --tap")
@@ -370,130 +281,13 @@ class Plug2Tap(PlugTest):
             self.assertIn(option, done.stdout)
         self.assert_ends([PLUG2TAP], USAGE_STATUS, "0 interfaces are named")
         self.assert_ends([PLUG2TAP, "-z", "t"], USAGE_STATUS, "there is no option -z")
+        self.assert_ends([PLUG2TAP, "t", "--bogus"], USAGE_STATUS, "there is no option --bogus")
+        self.assert_ends([PLUG2TAP, "t", "-s"], USAGE_STATUS, "-s needs a value")
         self.assert_ends([PLUG2TAP, "-m", "9", "t"], USAGE_STATUS, "mode")
         self.assert_ends([PLUG2TAP, "-g", "no-such-group", "t"], 1, "no such group")
         self.assert_ends([PLUG2TAP, "-s", "/nowhere", "t"], 1, "/nowhere", "is it running?")
         self.assert_ends([PLUG2TAP, "-d", "-s", "/nowhere", "t"], 1, "/nowhere")
         self.assert_ends([PLUG2TAP, "-d", "-s", "-", "t"], USAGE_STATUS, "leave out -d")
-
-
-def call_when_let_in(port):
-    """A connection to a forward, which refuses until it has found that the guest listens."""
-    clients = []
-
-    def let_in():
-        try:
-            clients.append(socket.create_connection(("127.0.0.1", port), 10))
-        except ConnectionRefusedError:
-            return False
-        return True
-    wait_for(let_in, f"port {port} to let clients in")
-    return clients[0]
-
-
-class SlirpVde(PlugTest):
-    def start_slirpvde(self, directory, *options):
-        return self.start_face("slirpvde", [SLIRPVDE, "-s", directory, *options],
-                               lambda process: "gateway" in process.stderr())
-
-    def lease(self, node):
-        """Asks for a lease as a client does; its words, or nothing."""
-        script = self.folder / "udhcpc.script"
-        script.write_text("#!/bin/sh\n[ \"$1\" = bound ] || exit 0\n"
-                          "ip address flush dev eth0\nip address add $ip/$mask dev eth0\n"
-                          "ip route replace default via $router\n"
-                          "echo LEASE $ip/$mask $router $dns\n")
-        script.chmod(0o755)
-        done = subprocess.run([*node.prefix(), "busybox", "udhcpc", "-i", "eth0", "-n", "-q", "-f",
-                               "-t", "2", "-T", "1", "-s", script], text=True, timeout=30,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        return re.findall(r"LEASE (.*)", done.stdout)
-
-    def test_dhcp_dns_and_tcp_out_and_in(self):
-        directory, _ = self.start_stock_switch()
-        node, _ = self.plug_node(directory, 1)
-        lan_harness.use_resolv_conf("nameserver 127.0.0.1\n")
-        self.addCleanup(subprocess.run, ["umount", "/etc/resolv.conf"])
-        NameServer({"host.example": ["192.0.2.80"]})
-        slirpvde = self.start_slirpvde(directory, "-D", "-L", "4080:10.0.2.15:80", "-U",
-                                       "4081:10.0.2.15:81")
-        self.assertIn("leases from 10.0.2.15", slirpvde.stderr())
-        self.assertEqual(self.lease(node), ["10.0.2.15/24 10.0.2.2 10.0.2.3"])
-        self.assertIn("192.0.2.80", node.run("busybox nslookup host.example 10.0.2.3"))
-
-        blob = self.folder / "blob"
-        digest = lan_harness.make_blob(blob, 3 * 1024 * 1024)
-        with web_server(self.folder) as port:
-            got = node.run(f"busybox wget -q -O - http://10.0.2.2:{port}/blob | sha256sum")
-        self.assertEqual(got.split()[0], digest)
-
-        tcp = in_namespace_of(node.pid, lambda: socket.create_server(("10.0.2.15", 80)))
-        udp = in_namespace_of(node.pid, lambda: self.bound_datagram(("10.0.2.15", 81)))
-        with call_when_let_in(4080) as client:
-            connection, _ = tcp.accept()
-            client.sendall(b"in by tcp")
-            self.assertEqual(connection.recv(100), b"in by tcp")
-            connection.close()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.sendto(b"in by udp", ("127.0.0.1", 4081))
-            self.assertEqual(udp.recv(100), b"in by udp")
-        tcp.close()
-        udp.close()
-        self.assertEqual(slirpvde.stop(), 0)
-
-    @staticmethod
-    def bound_datagram(address):
-        taker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        taker.bind(address)
-        taker.settimeout(10)
-        return taker
-
-    def test_no_dhcp_and_no_ipv6_unless_asked(self):
-        directory, _ = self.start_lan()
-        node, _ = self.plug_node(directory, 1)
-        self.start_slirpvde(directory)
-        self.assertEqual(self.lease(node), [])
-        node.run("ip address add 10.0.2.77/24 dev eth0; ping -c 1 -W 5 10.0.2.2")
-
-    def test_another_network_host_dns_and_start(self):
-        directory, _ = self.start_lan()
-        node, _ = self.plug_node(directory, 1)
-        self.start_slirpvde(directory, "--host", "192.168.55.1/25", "-N192.0.2.53",
-                            "--dhcp=192.168.55.44")
-        self.assertEqual(self.lease(node), ["192.168.55.44/25 192.168.55.1 192.0.2.53"])
-        node.run("ping -c 1 -W 5 192.168.55.1")
-
-    def test_old_spellings_and_a_directory_at_the_end(self):
-        directory, _ = self.start_lan()
-        node, _ = self.plug_node(directory, 1)
-        self.start_face("slirpvde", [SLIRPVDE, "-dhcp", "-network", "10.7.0.0/16", "-X",
-                                     "10.7.0.15:1", directory],
-                        lambda process: "display" in process.stderr())
-        self.assertEqual(self.lease(node), ["10.7.0.15/16 10.7.0.2 10.7.0.3"])
-        display = in_namespace_of(node.pid, lambda: socket.create_server(("10.7.0.15", 6001)))
-        with call_when_let_in(6000):
-            display.accept()[0].close()
-        display.close()
-
-    def test_what_is_refused(self):
-        directory, _ = self.start_lan()
-
-        def refused(status, words, *options):
-            self.assert_ends([SLIRPVDE, "-s", directory, *options], status, words)
-        refused(1, "no TFTP server", "-t", "/srv")
-        refused(1, "to a UNIX socket", "-x", "6000:/tmp/.X11-unix/X0")
-        refused(USAGE_STATUS, "same address", "-N", "10.0.2.2")
-        refused(USAGE_STATUS, "would be leased", "-D", "-H", "10.0.2.20")
-        refused(USAGE_STATUS, "not in the network", "--dhcp=10.9.9.9")
-        refused(USAGE_STATUS, "do not fit", "--dhcp=10.0.2.250")
-        refused(USAGE_STATUS, "/8 to /27", "-H", "10.0.2.2/30")
-        refused(USAGE_STATUS, "no IPv4 address", "-H", "here")
-        refused(USAGE_STATUS, "PORT:ADDRESS:PORT", "-L", "80:81")
-        refused(USAGE_STATUS, "there is no option", "-Z")
-        refused(USAGE_STATUS, "needs a value", "-H")
-        with socket.create_server(("127.0.0.1", 4090)):
-            refused(1, "Address already in use", "-L", "4090:10.0.2.15:80")
-        self.assert_ends([SLIRPVDE, "/nowhere"], 1, "/nowhere")
 
 
 if __name__ == "__main__":

@@ -118,6 +118,8 @@ class Scripts(EdgeTest):
         for size in (1, 7, 100, 4096, 5000, 65536):
             with self.subTest(size=size):
                 switch = self.switch(stdout=subprocess.PIPE)
+                switch.child.stdin.write(b"#\n")  # from now on a command ends with its line feed alone
+                switch.child.stdin.flush()
                 for at in range(0, len(script), size):
                     switch.child.stdin.write(script[at:at + size])
                     switch.child.stdin.flush()
