@@ -65,10 +65,10 @@ std::string default_switch() {
 }
 
 // Takes "[5]" or "[port=5]" off the end.
-uint32_t take_port_number(std::string_view& text) {
-  if (!text.ends_with(']')) return 0;
+std::optional<uint32_t> take_port_number(std::string_view& text) {
+  if (!text.ends_with(']')) return std::nullopt;
   const size_t bracket = text.rfind('[');
-  if (bracket == std::string_view::npos) return 0;
+  if (bracket == std::string_view::npos) return std::nullopt;
   std::string_view number = text.substr(bracket + 1, text.size() - bracket - 2);
   if (number.starts_with("port=")) number.remove_prefix(5);
   const auto value = parse_number<uint32_t>(number);
@@ -78,7 +78,7 @@ uint32_t take_port_number(std::string_view& text) {
                                       text));
   }
   text = text.substr(0, bracket);
-  return *value;
+  return value;
 }
 
 // --- the handshake ------------------------------------------------------------------------------
@@ -160,7 +160,8 @@ void send_request(const VdePlugWish& wish, int ctl, const std::string& path) {
   VdeRequestWire wire{};
   wire.magic = kVdeMagic;
   wire.version = kVdeVersion;
-  wire.type = wish.where.port_number << 8U;
+  const auto& number = wish.where.port_number;
+  wire.type = number == 0 ? kVdeTypeManagement : number.value_or(0) << 8U;
   wire.family = AF_UNIX;
   path.copy(wire.path.data(), wire.path.size());
   std::array<char, sizeof wire + kVdeDescriptionMax_size> bytes;
@@ -200,9 +201,10 @@ VdeReplyWire receive_reply(const VdePlugWish& wish, int ctl) {
 
 void connect_data(const VdePlugWish& wish, int data, const VdeReplyWire& address) {
   if (::connect(data, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    throw cannot_plug(wish,
-                      fmt::format("its data socket {:.{}} does not answer: {}", address.sun_path,
-                                  sizeof address.sun_path, errno_text(errno)));
+    const std::string_view path(address.sun_path,
+                                ::strnlen(address.sun_path, sizeof address.sun_path));
+    throw cannot_plug(
+        wish, fmt::format("its data socket {} does not answer: {}", path, errno_text(errno)));
   }
   // Stock clients give the switch's end their own mode too; only its owner can.
   if (std::memchr(address.sun_path, '\0', sizeof address.sun_path) != nullptr) {

@@ -20,9 +20,9 @@ constexpr uint64_t kVdeAnswer_ms = 10'000;  // a switch answers at once or, stoc
 // the path of its ctl socket. "" is the first of $HOME/.vde2/default.switch, /var/run/vde.ctl and
 // /tmp/vde.ctl that there is.
 struct VdeLocator {
-  std::string ctl;           // the socket to connect to
-  std::string directory;     // its directory, absolute: our data socket goes there
-  uint32_t port_number = 0;  // 0: any
+  std::string ctl;                      // the socket to connect to
+  std::string directory;                // its directory, absolute: our data socket goes there
+  std::optional<uint32_t> port_number;  // 0: the management port, which hears little; none: any
 
   static VdeLocator parse(std::string_view text);  // throws Error (EX_USAGE, EX_UNAVAILABLE)
 };

@@ -196,7 +196,7 @@ void VdePort::on_ctl() {
   uint8_t byte = 0;
   const ssize_t got = ::recv(ctl_.get(), &byte, sizeof byte, MSG_DONTWAIT);
   if (got > 0) {
-    leave("the client sent a second request on a ctl stream that carries one");
+    leave("its ctl stream, which is silent after the handshake, carried more");
   } else if (got == 0 || !would_block(errno)) {
     take_last_frames();
     leave("");

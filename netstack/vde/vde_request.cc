@@ -9,8 +9,6 @@
 namespace netstack {
 namespace {
 
-constexpr uint32_t kTypeManagement = 1;  // 0 is a port, what is above nobody has defined
-
 std::string printable(std::span<const uint8_t> text) {
   std::string out;
   for (const uint8_t byte : text) {
@@ -49,11 +47,11 @@ std::variant<VdeRequest, std::string> parse_vde_request(std::span<const uint8_t>
     return fmt::format("protocol version {} where {} is spoken; use a newer libvdeplug", version,
                        kVdeVersion);
   }
-  if (type > kTypeManagement) return fmt::format("request type {} is unknown", type);
+  if (type > kVdeTypeManagement) return fmt::format("request type {} is unknown", type);
   if (std::string wrong = wrong_client(wire); !wrong.empty()) return wrong;
 
   VdeRequest request;
-  request.management = type == kTypeManagement;
+  request.management = type == kVdeTypeManagement;
   request.port_number = wire.type >> 8U;
   request.client.sun_family = AF_UNIX;
   std::memcpy(request.client.sun_path, wire.path.data(), wire.path.size());

@@ -27,6 +27,7 @@ static_assert(sizeof(VdeReplyWire) == 110);
 
 constexpr uint32_t kVdeMagic = 0xfeedface;
 constexpr uint32_t kVdeVersion = 3;
+constexpr uint32_t kVdeTypeManagement = 1;   // 0 is a port, what is above nobody has defined
 constexpr size_t kVdeRequestMax_size = 256;  // one read of this size takes a request
 
 struct VdeRequest {

@@ -85,44 +85,53 @@ TEST_CASE("ports by command") {
       " Current User: NONE Access Control: (User: NONE - Group: NONE)\n"
       " IN:  pkts          0          bytes                    0\n"
       " OUT: pkts          0          bytes                    0\n";
-  check_rows(world, {{"port/create 5", kOk},
-                     {"port/create 5", kExists},
-                     {"port/create 0", kInvalid},
-                     {"port/create x", kInvalid},
-                     {"port/create 4097", kInvalid},
-                     {"port/create -1", kInvalid},
-                     {"port/print", framed("")},
-                     {"port/print 5", framed("", "1006 No such device or address")},
-                     {"port/print 9999", framed("", "1022 Invalid argument")},
-                     {"port/allprint 5", framed("Port 0005 untagged_vlan=0000 INACTIVE" + idle)},
-                     {"port/setuser 5 root", kOk},
-                     {"port/setuser 5 no-such-user", kInvalid},
-                     {"port/setuser 5", kInvalid},
-                     {"port/setuser 6 root", kNoDevice},
-                     {"port/setgroup 5 0", kOk},
-                     {"port/allocatable 5 1", kOk},
-                     {"port/allocatable 5", kInvalid},
-                     {"port/allprint",
-                      framed("Port 0005 untagged_vlan=0000 INACTIVE - Unnamed Allocatable\n"
-                             " Current User: NONE Access Control: (User: root - Group: root)\n"
-                             " IN:  pkts          0          bytes                    0\n"
-                             " OUT: pkts          0          bytes                    0\n")},
-                     {"port/setuser 5 NONE", kOk},
-                     {"port/setgroup 5 ANY", kOk},
-                     {"port/setnumports 5", kInUse},
-                     {"port/setnumports 64", kOk},
-                     {"port/setnumports 0", kInvalid},
-                     {"port/sethub 1", kOk},
-                     {"port/showinfo", framed("Numports=64\nHUB=true\ncounters=true\n")},
-                     {"port/sethub 0", kOk},
-                     {"port/epclose 5 3", kNoDevice},
-                     {"port/epclose 5", kInvalid},
-                     {"port/resetcounter", kOk},
-                     {"port/resetcounter 7", kNoDevice},
-                     {"port/resetcounter 5000", kInvalid},
-                     {"port/remove 5", kOk},
-                     {"port/remove 5", kNoDevice},
-                     {"port/remove", kNoDevice}});
+  check_rows(
+      world,
+      {{"port/create 5", kOk},
+       {"port/create 5", kExists},
+       {"port/create 0", kInvalid},
+       {"port/create x", kInvalid},
+       {"port/create 4097", kInvalid},
+       {"port/create -1", kInvalid},
+       {"port/print", framed("")},
+       {"port/print 5", framed("", "1006 No such device or address")},
+       {"port/print 9999", framed("", "1022 Invalid argument")},
+       {"port/allprint 5", framed("Port 0005 untagged_vlan=0000 INACTIVE" + idle)},
+       {"port/setuser 5 root", kOk},
+       {"port/setuser 5 no-such-user", kInvalid},
+       {"port/setuser 5 4294967296", kInvalid},
+       {"port/setuser 5", kInvalid},
+       {"port/setuser 6 root", kNoDevice},
+       {"port/setgroup 5 0", kOk},
+       {"port/allocatable 5 1", kOk},
+       {"port/allocatable 5", kInvalid},
+       {"port/allprint", framed("Port 0005 untagged_vlan=0000 INACTIVE - Unnamed Allocatable\n"
+                                " Current User: NONE Access Control: (User: root - Group: root)\n"
+                                " IN:  pkts          0          bytes                    0\n"
+                                " OUT: pkts          0          bytes                    0\n")},
+       {"port/setuser 5 3000000000", kOk},
+       {"port/setgroup 5 3000000001", kOk},
+       {"port/allprint", framed("Port 0005 untagged_vlan=0000 INACTIVE - Unnamed Allocatable\n"
+                                " Current User: NONE Access Control: (User: 3000000000 - Group: "
+                                "3000000001)\n"
+                                " IN:  pkts          0          bytes                    0\n"
+                                " OUT: pkts          0          bytes                    0\n")},
+       {"port/setuser 5 NONE", kOk},
+       {"port/setgroup 5 ANY", kOk},
+       {"port/setnumports 5", kInUse},
+       {"port/setnumports 64", kOk},
+       {"port/setnumports 0", kInvalid},
+       {"port/sethub 1", kOk},
+       {"port/showinfo", framed("Numports=64\nHUB=true\ncounters=true\n")},
+       {"port/sethub 0", kOk},
+       {"port/epclose 5 3", kNoDevice},
+       {"port/epclose 5", kInvalid},
+       {"port/resetcounter", kOk},
+       {"port/resetcounter 7", kNoDevice},
+       {"port/resetcounter 5000", kInvalid},
+       {"port/remove 5", kOk},
+       {"port/remove 5", kNoDevice},
+       {"port/remove", kNoDevice}});
 }
 
 TEST_CASE("a port with endpoints, its counters and its drops") {

@@ -87,6 +87,10 @@ class OddSwitch {
           request.resize(512);
           const ssize_t got = ::recv(client.get(), request.data(), request.size(), 0);
           request.resize(got > 0 ? static_cast<size_t>(got) : 0);
+          const auto parsed = parse_vde_request(request);
+          if (const auto* whole = std::get_if<VdeRequest>(&parsed)) {
+            ::stat(whole->client.sun_path, &client_file);
+          }
           if (answer) {
             ::send(client.get(), answer->data(), answer->size(), MSG_NOSIGNAL);
           } else {
@@ -97,6 +101,7 @@ class OddSwitch {
   ~OddSwitch() { answering_.join(); }
 
   Bytes request;
+  struct stat client_file {};  // its socket's file, when its request had come
 
  private:
   UnixListener listener_;
@@ -166,7 +171,6 @@ TEST_CASE("the request is VDE's: 122 bytes and the description without an end") 
 TEST_CASE("a switch that does not answer well is reported in one line") {
   TemporaryDirectory temporary;
   VdePlugWish wish;
-  wish.answer_ms_max = 50;
   const auto refused = [&](std::optional<Bytes> answer) -> std::string {
     const OddSwitch odd(temporary.file("ctl"), std::move(answer));
     wish.where = VdeLocator::parse(temporary.path);
@@ -177,14 +181,17 @@ TEST_CASE("a switch that does not answer well is reported in one line") {
     }
     return "plugged in";
   };
-  CHECK(refused(std::nullopt).find("no answer within 50 ms") != std::string::npos);
   CHECK(refused(Bytes{}).find("it was refused") != std::string::npos);
   CHECK(refused(Bytes(40)).find("it was refused") != std::string::npos);
   CHECK(refused(Bytes(110, 'x')).find("not that of a VDE switch") != std::string::npos);
   Bytes nowhere(110);
   nowhere[0] = AF_UNIX;
   std::memcpy(&nowhere[2], "/nowhere", 8);
-  CHECK(refused(nowhere).find("does not answer") != std::string::npos);
+  CHECK(refused(nowhere).find("data socket /nowhere does not answer") != std::string::npos);
+  std::memset(&nowhere[2], 'x', nowhere.size() - 2);
+  CHECK(refused(nowhere).find(std::string(108, 'x') + " does not answer") != std::string::npos);
+  wish.answer_ms_max = 50;
+  CHECK(refused(std::nullopt).find("no answer within 50 ms") != std::string::npos);
   CHECK(files_in(temporary.path).empty());
 }
 
@@ -199,7 +206,8 @@ TEST_CASE("where a switch is: directory, ctl, port, scheme, and what is wrong wi
   Lan lan;
   const std::string directory = lan.directory.path();
   CHECK(VdeLocator::parse(directory).ctl == directory + "/ctl");
-  CHECK(VdeLocator::parse(directory).port_number == 0);
+  CHECK_FALSE(VdeLocator::parse(directory).port_number);
+  CHECK(VdeLocator::parse(directory + "[0]").port_number == 0);
   CHECK(VdeLocator::parse(directory + "[7]").port_number == 7);
   CHECK(VdeLocator::parse("vde://" + directory + "[port=7]").port_number == 7);
   CHECK(VdeLocator::parse(directory + "/ctl").directory == directory);
@@ -209,11 +217,11 @@ TEST_CASE("where a switch is: directory, ctl, port, scheme, and what is wrong wi
   CHECK(locator_refusal(directory + "[16777216]").find("a port number") != std::string::npos);
   lan.listener.reset();
   VdePlugWish wish;
-  wish.where = {directory + "/ctl", directory, 0};
+  wish.where = {directory + "/ctl", directory, {}};
   CHECK_THROWS_WITH_AS(plug_into_vde(wish), doctest::Contains("is the switch running?"), Error);
 }
 
-TEST_CASE("where the directory leaves no room or no right, our socket's name goes to /var/tmp") {
+TEST_CASE("where the directory leaves no room, our socket's name goes elsewhere") {
   Lan lan;
   // As long as a path to ctl may be; a client's name behind it would not fit.
   const std::string deep =
@@ -226,12 +234,33 @@ TEST_CASE("where the directory leaves no room or no right, our socket's name goe
   CHECK(lan.host.ports.size() == 1);
 }
 
-TEST_CASE("a socket with a group is opened to it; one with a foreign group is refused") {
-  Lan lan;
-  VdePlugWish wish = lan.wish();
-  wish.group = ::getegid();
+TEST_CASE("a socket is given to a group before the switch is asked; a foreign group is refused") {
+  constexpr gid_t kForeign = 54321;
+  const TemporaryDirectory temporary;
+  const bool may_give_away = ::geteuid() == 0;
+  VdePlugWish wish;
   wish.mode = 0770;
-  CHECK(refusal(lan, wish) == "plugged in");
+  wish.group = may_give_away ? kForeign : ::getegid();
+  {
+    const OddSwitch odd(temporary.file("ctl"), Bytes{});
+    wish.where = VdeLocator::parse(temporary.path);
+    CHECK_THROWS_WITH_AS(plug_into_vde(wish), doctest::Contains("it was refused"), Error);
+    CHECK(odd.client_file.st_gid == *wish.group);
+    CHECK((odd.client_file.st_mode & 0777) == 0770);
+  }
+  if (may_give_away) return;
+  wish.group = kForeign;
+  const OddSwitch odd(temporary.file("ctl"), Bytes{});
+  CHECK_THROWS_WITH_AS(plug_into_vde(wish), doctest::Contains("cannot have group 54321"), Error);
+}
+
+TEST_CASE("port 0 is VDE's management port, which is asked for by the request's type") {
+  const TemporaryDirectory temporary;
+  const OddSwitch odd(temporary.file("ctl"), Bytes{});
+  VdePlugWish wish;
+  wish.where = VdeLocator::parse(temporary.path + "[0]");
+  CHECK_THROWS_AS(plug_into_vde(wish), Error);
+  CHECK(std::get<VdeRequest>(parse_vde_request(odd.request)).management);
 }
 
 TEST_CASE("a cable carries frames between two ports and ends once") {

@@ -451,7 +451,7 @@ TEST_CASE("a second request on the ctl stream ends the port") {
   client.send(request);
   CHECK(lan.settle(0));
   REQUIRE(lan.host.reasons.size() == 1);
-  CHECK(lan.host.reasons[0].find("second request") != std::string::npos);
+  CHECK(lan.host.reasons[0].find("silent after the handshake") != std::string::npos);
   CHECK(files_in(lan.directory.path()) == std::vector<std::string>{"ctl"});
 }
 

@@ -1,8 +1,10 @@
 #include "tools/lan/face.h"
 
 #include <fmt/format.h>
+#include <getopt.h>
 #include <grp.h>
 
+#include <climits>
 #include <exception>
 
 #include "netstack/base/error.h"
@@ -36,9 +38,13 @@ std::string given_path(const std::string& text, std::string_view option) {
                           option));
 }
 
-gid_t group_id(const std::string& name) {
+std::optional<gid_t> find_group(const std::string& name) {
   if (const ::group* entry = ::getgrnam(name.c_str()); entry != nullptr) return entry->gr_gid;
-  if (const auto number = netstack::parse_number<uint32_t>(name)) return *number;
+  return netstack::parse_number<gid_t>(name);
+}
+
+gid_t group_id(const std::string& name) {
+  if (const auto group = find_group(name)) return *group;
   throw Error(kFaceFailureStatus,
               fmt::format("cannot use group \"{}\": there is no such group; `getent group` lists "
                           "them",
@@ -50,6 +56,13 @@ uint32_t whole_number(std::string_view text, uint32_t max, std::string_view opti
   if (number && *number <= max) return *number;
   throw Error(kFaceUsageStatus,
               fmt::format("cannot use {} \"{}\": it is no number from 0 to {}", option, text, max));
+}
+
+// A long option has been stepped over, a short one may be amid others.
+std::string stopped_at(char** argv) {
+  const std::string_view word = argv[optind - 1];
+  const bool is_short = optopt > 0 && optopt <= CHAR_MAX && !word.starts_with("--");
+  return is_short ? fmt::format("-{}", static_cast<char>(optopt)) : std::string(word);
 }
 
 MakePlug lan_end(const FacePlug& plug, std::string program) {
@@ -81,10 +94,11 @@ int run_face(FaceLog& log, const std::string& program, const FacePlug& plug, con
   Background background(plug.background);
   const PidFile pid_file(plug.pid_file);
   add_removal(plan, plug.pid_file);
-  return run_plug_session(log, lan_end(plug, program), ours, [&] {
+  const int status = run_plug_session(log, lan_end(plug, program), ours, [&] {
     background.ready(log);
     lock_in_if_wanted(plan, log);
   });
+  return status == 0 ? 0 : kFaceFailureStatus;
 }
 
 void prepare_process() {

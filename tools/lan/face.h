@@ -34,8 +34,12 @@ constexpr int kFaceFailureStatus = 1;  // and with 1 when something fails
 // `option`.
 mode_t octal_mode(std::string_view text);
 std::string given_path(const std::string& text, std::string_view option);  // not an empty one
-gid_t group_id(const std::string& name);
+gid_t group_id(const std::string& name);                                   // or number
+std::optional<gid_t> find_group(const std::string& name);
 uint32_t whole_number(std::string_view text, uint32_t max, std::string_view option);
+
+// The option that getopt_long_only(3) has just refused, as it was written.
+std::string stopped_at(char** argv);
 
 // The plug that `plug` asks for, as the LAN's end of a cable.
 MakePlug lan_end(const FacePlug& plug, std::string program);

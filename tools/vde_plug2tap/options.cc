@@ -7,6 +7,7 @@
 
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
+#include "tools/lan/face.h"
 
 namespace tools {
 
@@ -81,12 +82,11 @@ Plug2TapOptions parse_plug2tap_options(int argc, char** argv) {
   optind = 0;
   opterr = 0;
   for (;;) {
-    const int at = optind == 0 ? 1 : optind;
     const int letter =
         ::getopt_long_only(argc, argv, ":s:p:m:g:dP:h", kLongOptions.data(), nullptr);
     if (letter < 0) break;
-    if (letter == '?') throw usage_error(fmt::format("there is no option {}", argv[at]));
-    if (letter == ':') throw usage_error(fmt::format("{} needs a value", argv[at]));
+    if (letter == '?') throw usage_error(fmt::format("there is no option {}", stopped_at(argv)));
+    if (letter == ':') throw usage_error(fmt::format("{} needs a value", stopped_at(argv)));
     take(letter, options);
   }
   if (options.help) return options;

@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 #include <getopt.h>
-#include <grp.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -16,6 +15,7 @@
 #include <string_view>
 
 #include "netstack/base/error.h"
+#include "tools/lan/face.h"
 
 namespace tools {
 
@@ -122,9 +122,9 @@ mode_t mode_of(const char* text) {
 }
 
 gid_t group_of(const char* text) {
-  const ::group* entry = ::getgrnam(text);
-  if (entry == nullptr) throw refused(fmt::format("cannot use group \"{}\": there is none", text));
-  return entry->gr_gid;
+  const auto group = find_group(text);
+  if (!group) throw refused(fmt::format("cannot use group \"{}\": there is none", text));
+  return *group;
 }
 
 Mac mac_of(const char* text) {
@@ -163,13 +163,6 @@ std::string absolute(const char* path) {
 
 std::string default_directory() {
   return ::geteuid() == 0 ? "/var/run/vde.ctl" : "/tmp/vde.ctl";
-}
-
-// What getopt stopped at: a long option has been stepped over, a short one may be amid others.
-std::string culprit(char** argv) {
-  const std::string_view word = argv[optind - 1];
-  const bool is_short = optopt > 0 && optopt <= CHAR_MAX && !word.starts_with("--");
-  return is_short ? fmt::format("-{}", static_cast<char>(optopt)) : std::string(word);
 }
 
 void apply(int found, VdeSwitchOptions& options) {
@@ -273,7 +266,7 @@ VdeSwitchOptions parse_vde_switch_options(int argc, char** argv) {
     if (found == ':') {
       throw refused(fmt::format("cannot use {}: its value is missing", argv[optind - 1]));
     }
-    if (found == '?') throw refused(fmt::format("cannot understand option {}", culprit(argv)));
+    if (found == '?') throw refused(fmt::format("cannot understand option {}", stopped_at(argv)));
     apply(found, options);
   }
   if (!options.answer && optind < argc) {

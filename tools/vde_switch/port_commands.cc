@@ -8,6 +8,7 @@
 #include <cctype>
 #include <cerrno>
 
+#include "netstack/base/number.h"
 #include "tools/vde_switch/command.h"
 
 namespace tools {
@@ -112,11 +113,6 @@ PortAndName port_and_name(const Call& call) {
   return out;
 }
 
-bool is_number(const std::string& text) {
-  return !text.empty() &&
-         std::ranges::all_of(text, [](unsigned char c) { return std::isdigit(c); });
-}
-
 bool means_everybody(const std::string& name) {
   return name == "NONE" || name == "ANY";
 }
@@ -126,8 +122,8 @@ Answer set_user(const Call& call) {
   if (wanted.port == nullptr) return {wanted.refusal};
   if (means_everybody(wanted.name)) {
     wanted.port->user.reset();
-  } else if (is_number(wanted.name)) {
-    wanted.port->user = static_cast<uid_t>(first_int(wanted.name));
+  } else if (const auto number = netstack::parse_number<uid_t>(wanted.name)) {
+    wanted.port->user = *number;
   } else if (const passwd* entry = ::getpwnam(wanted.name.c_str())) {
     wanted.port->user = entry->pw_uid;
   } else {
@@ -141,8 +137,8 @@ Answer set_group(const Call& call) {
   if (wanted.port == nullptr) return {wanted.refusal};
   if (means_everybody(wanted.name)) {
     wanted.port->group.reset();
-  } else if (is_number(wanted.name)) {
-    wanted.port->group = static_cast<gid_t>(first_int(wanted.name));
+  } else if (const auto number = netstack::parse_number<gid_t>(wanted.name)) {
+    wanted.port->group = *number;
   } else if (const ::group* entry = ::getgrnam(wanted.name.c_str())) {
     wanted.port->group = entry->gr_gid;
   } else {
@@ -168,7 +164,8 @@ std::string group_name(const std::optional<gid_t>& group) {
 // The id is decimal, as it is printed: with zeros in front, which in C's notation mean octal.
 Answer close_endpoint(const Call& call) {
   const PortAndName wanted = port_and_name(call);
-  if (wanted.name.empty() || !is_number(wanted.name.substr(0, 1))) return {EINVAL};
+  if (wanted.name.empty() || std::isdigit(static_cast<unsigned char>(wanted.name[0])) == 0)
+    return {EINVAL};
   NumberedPort* port = wanted.port;
   if (port == nullptr) return {wanted.refusal};
   const auto at = std::ranges::find(port->endpoints, first_int(wanted.name), &Endpoint::id);
