@@ -114,6 +114,7 @@ std::vector<uint32_t> Forwards::add(const HostForward& rule) {
 }
 
 uint32_t Forwards::add_one(HostForward rule) {
+  check_place(rule);
   check_udp(rule);
   const bool chosen = !rule.is_unix() && rule.host_port == 0;
   Entry entry;
@@ -140,6 +141,22 @@ uint32_t Forwards::add_one(HostForward rule) {
   report(ForwardEvent::Kind::kAdded, added);
   arm(0);
   return added.forward.number;
+}
+
+// Told here, since the kernel only says that the place is taken, and by whom nobody could find out.
+void Forwards::check_place(const HostForward& rule) const {
+  for (const auto& [number, entry] : entries_) {
+    const HostForward& other = entry.forward.rule;
+    const bool same = rule.is_unix() ? other.path == rule.path
+                                     : !other.is_unix() && rule.host_port != 0 &&
+                                           other.protocol == rule.protocol &&
+                                           other.host_address == rule.host_address &&
+                                           other.host_port == rule.host_port;
+    if (!same) continue;
+    throw Error(EX_USAGE, fmt::format("cannot forward {}: {} has that place already; remove it "
+                                      "first, or choose another",
+                                      to_string(rule), to_string(other)));
+  }
 }
 
 // libslirp finds the socket for a guest's answer by the guest's address and port alone.

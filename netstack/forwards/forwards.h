@@ -154,6 +154,7 @@ class Forwards {
   };
 
   uint32_t add_one(HostForward rule);
+  void check_place(const HostForward& rule) const;
   void check_udp(const HostForward& rule) const;
   void let_in(Entry& entry, const IpAddress& guest);
   void let_in_by(Entry& entry, const IpAddress& guest);
