@@ -412,11 +412,14 @@ class PrivateTest(lan_harness.LanTest):
             self.assertEqual(run.wait(20), status, run.stderr())
             self.assertIn(part, run.stderr())
             self.assertEqual(run.stderr().count("\n"), 1)
-        killed = self.run_guest("killed", "--control", self.folder / "c")
+        forward = self.folder / "ssh"
+        killed = self.run_guest("killed", "--control", self.folder / "c", "--hostfwd", f"unix:{forward}-:22")
         lanyard.Control(self.folder / "c").wait_until_there(20)
+        self.assertTrue(forward.exists())
         killed.child.kill()
         killed.wait(20)
-        lan_harness.wait_for(lambda: not (self.folder / "c").exists(), "what the watchman removes")
+        lan_harness.wait_for(lambda: not (self.folder / "c").exists() and not forward.exists(),
+                             "what the watchman removes")
         there = self.folder / "there"
         there.mkdir()
         for directory, name in ((self.folder / "c", "taken over"), (there, "was there")):

@@ -1,13 +1,16 @@
 #include "tools/lanyard/run_command.h"
 
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "driver/command_line.h"
 #include "driver/guest.h"
@@ -18,6 +21,7 @@
 #include "netstack/gateway/gateway.h"
 #include "netstack/loop/signal_watch.h"
 #include "netstack/port/lan_directory.h"
+#include "netstack/port/unix_socket.h"
 #include "tools/control/control_socket.h"
 #include "tools/lan/lan.h"
 #include "tools/lan/standard_descriptors.h"
@@ -95,6 +99,21 @@ struct PrivateControl {
   ControlSocket socket;
 };
 
+// Takes away the UNIX sockets that lead into the guest, when nobody listens there any more.
+std::function<void()> forwards_remover(netstack::Gateway& gateway) {
+  std::vector<std::string> paths;
+  gateway.forwards().for_each([&](const netstack::Forward& forward) {
+    if (forward.rule.is_unix()) paths.push_back(std::filesystem::absolute(forward.rule.path));
+  });
+  return [paths = std::move(paths)] {
+    for (const std::string& path : paths) {
+      if (netstack::probe_socket(path, SOCK_STREAM) == netstack::SocketState::kDead) {
+        ::unlink(path.c_str());
+      }
+    }
+  };
+}
+
 // QEMU calls a vhost-user socket again and again, the other ones once.
 std::string lan_end_line(const std::string& directory, driver::Transport transport) {
   const char* guest = transport == driver::Transport::kVhostUser
@@ -149,8 +168,13 @@ GuestEnd run_on_lan(const RunOptions& options, GuestPlugOptions plug,
     control.emplace(options.control, lan, log, plugged.running);
     control->socket.show_reports(
         [&](const std::string& file) { return options.lan.egress.option_of(file); });
-    plugged.command.when_killed = control->remover();
   }
+  std::vector<std::function<void()>> leftovers;
+  if (control) leftovers.push_back(control->remover());
+  if (plugged.running != nullptr) leftovers.push_back(forwards_remover(*plugged.running));
+  plugged.command.when_killed = [leftovers = std::move(leftovers)] {
+    for (const auto& remove : leftovers) remove();
+  };
   // Last, so that a command that cannot be run leaves the file as it was.
   netstack::Capture* capture = options.lan.open_capture(lan, log);
   if (control) control->socket.show_capture(options.lan.capture, capture);
@@ -175,9 +199,8 @@ GuestEnd run_on_lan(const RunOptions& options, GuestPlugOptions plug,
   loop.run();
   if (ended_by == 0 && result.status != EX_OK && clock.monotonic_ns() - began_ns < kStartup_ns) {
     log.line(
-        fmt::format("cannot run the guest: {} ended at once with status {}; mend its options, "
-                    "whose complaint stands "
-                    "above this line",
+        fmt::format("cannot run the guest: {} ended at once with status {}; what it complains of, "
+                    "if anything, stands above this line",
                     guest_command.front(), result.status));
   }
   if (plugged.running != nullptr) result.egress = plugged.running->flows().report();
