@@ -214,6 +214,13 @@ class WrongWordTest(AnswerCase):
                 self.expect_line(self.run_lanyard("ctl", "lan", "policy", "deny", "x", "--before", number), 64,
                                  f"--before = {number}")
 
+    def test_the_way_to_help_leads_to_the_subcommand_that_was_meant(self):
+        self.expect_line(self.run_lanyard("run", "qemu-system-x86_64", "-m", "100"), 64,
+                         "behind --, as in `lanyard run -- qemu-system-x86_64 …`")
+        self.expect_line(self.run_lanyard("run", "--bogus", "100"), 64, 'at "--bogus"; `lanyard run --help`')
+        self.expect_line(self.run_lanyard("ctl", "lan", "capture"), 64, "`lanyard ctl DIR capture --help`")
+        self.expect_line(self.run_lanyard("ctl", "lan", "zork"), 64, 'at "zork"; `lanyard ctl --help`')
+
 
 class FullOutputTest(lan_harness.LanTest):
     """Standard output that takes nothing: one line, and no success."""

@@ -31,10 +31,16 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
-// The program and the subcommand that was meant, if one was.
+// What asks for help on the subcommand that was meant, or on the program.
 std::string named(const CLI::App& app) {
-  const auto meant = app.get_subcommands();
-  return meant.empty() ? "lanyard" : "lanyard " + meant.front()->get_name();
+  std::string words = "lanyard";
+  const CLI::App* at = &app;
+  for (auto meant = at->get_subcommands(); !meant.empty(); meant = at->get_subcommands()) {
+    if (at->get_name() == "ctl") words += " DIR";
+    at = meant.front();
+    words += ' ' + at->get_name();
+  }
+  return words;
 }
 
 // What stands after "--" is the guest's command and none of our business.
@@ -67,6 +73,14 @@ int run(std::vector<std::string> arguments) {
     app.exit(asked_for_help, text, text);
     tools::write_out(text.str());
     return EX_OK;
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<std::string> extras = app.remaining(true);
+    const std::string text = "cannot understand the command line at \"" + extras.front() + "\"";
+    if (guest_command.empty() && app.got_subcommand("run") && !extras.front().starts_with('-')) {
+      return fail(EX_USAGE, text + ": the QEMU command stands behind --, as in `lanyard run -- " +
+                                extras.front() + " …`");
+    }
+    return fail(EX_USAGE, text + "; `" + named(app) + " --help` shows what there is");
   } catch (const CLI::ParseError& error) {
     return fail(EX_USAGE, "cannot understand the command line: " + first_line(error.what()) +
                               "; `" + named(app) + " --help` shows what there is");
