@@ -222,7 +222,7 @@ std::string read_file(const std::string& path, const std::string& tried) {
                 fmt::format("cannot {}: it is longer than {} bytes; is it a file of rules?", tried,
                             kFile_size));
   }
-  throw host_error(refusal, tried, "", EX_NOINPUT);
+  throw host_error(refusal, tried, "name a file of rules that you may read", EX_NOINPUT);
 }
 
 }  // namespace

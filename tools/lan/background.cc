@@ -85,7 +85,8 @@ PidFile::PidFile(const std::string& path) {
   file_ = Fd(::open(whole.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
   if (!file_) {
     throw host_error(errno, "make pid file " + path,
-                     errno == EEXIST ? "remove it if the process it names is gone" : "",
+                     errno == EEXIST ? "remove it if the process it names is gone"
+                                     : "name a file in a directory you may write to",
                      EX_CANTCREAT);
   }
   path_ = whole;

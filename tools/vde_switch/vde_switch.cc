@@ -96,7 +96,9 @@ bool is_out_of_reach(int errno_value) {
 }
 
 std::string why_rc_file_is_refused(int errno_value) {
-  if (errno_value != ETIMEDOUT) return netstack::errno_text(errno_value);
+  if (errno_value != ETIMEDOUT) {
+    return netstack::errno_text(errno_value) + "; the switch goes on without them";
+  }
   return "its writer has not come to an end; write the commands into a file";
 }
 
