@@ -199,8 +199,8 @@ GuestEnd run_on_lan(const RunOptions& options, GuestPlugOptions plug,
   loop.run();
   if (ended_by == 0 && result.status != EX_OK && clock.monotonic_ns() - began_ns < kStartup_ns) {
     log.line(
-        fmt::format("cannot run the guest: {} ended at once with status {}; what it complains of, "
-                    "if anything, stands above this line",
+        fmt::format("cannot run the guest: {} ended at once with status {}; mend its options: what "
+                    "it complains of, if anything, stands above this line",
                     guest_command.front(), result.status));
   }
   if (plugged.running != nullptr) result.egress = plugged.running->flows().report();
