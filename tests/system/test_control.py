@@ -78,7 +78,10 @@ class ControlTest(unittest.TestCase):
         self.lan.set_link(2, up=True)
         one.send(FRAME)
         self.assertEqual(two.receive(), FRAME)
-        self.assertIn("there is no port 9", self.ctl("link", "9", "up", status=65))
+        self.assertIn("there is no port 9; `lanyard ctl DIR ports` lists them", self.ctl("link", "9", "up", status=65))
+        two.close()
+        self.lan.wait_for_event("port-free", port=2)
+        self.assertRegex(self.ctl("ports"), r"(?m)^2 +free ")
 
     def test_prometheus_reads_the_metrics(self):
         self.plug().send(FRAME)

@@ -5,6 +5,8 @@
 
 #include <cctype>
 #include <cstdlib>
+#include <regex>
+#include <utility>
 
 #include "tools/lanyard/given_word.h"
 
@@ -61,11 +63,29 @@ std::string query_text(const std::vector<std::pair<const char*, std::string>>& v
   return text;
 }
 
+namespace {
+
+// A LAN speaks to clients of HTTP; where it names a request, people are told the command.
+std::string in_words_of_ctl(std::string text) {
+  static const std::pair<std::regex, const char*> kTold[] = {
+      {std::regex("GET /(ports|policy|leases) lists"), "`lanyard ctl DIR $1` lists"},
+      {std::regex("GET /(capture|forward)s lists"), "`lanyard ctl DIR $1 list` lists"},
+      {std::regex("DELETE /captures/([0-9]+)"), "`lanyard ctl DIR capture stop $1`"},
+  };
+  // What was tried stands in front, and stays.
+  const size_t reason = text.find(": ") == std::string::npos ? 0 : text.find(": ");
+  std::string told = text.substr(reason);
+  for (const auto& [request, words] : kTold) told = std::regex_replace(told, request, words);
+  return text.substr(0, reason) + told;
+}
+
+}  // namespace
+
 netstack::Error refusal_of(const ControlAnswer& answer, const std::string& method,
                            const std::string& path) {
   const json refusal = json::parse(answer.body, nullptr, false);
   if (refusal.is_object() && refusal.contains("error") && refusal["error"].is_string()) {
-    return {EX_DATAERR, refusal["error"].get<std::string>()};
+    return {EX_DATAERR, in_words_of_ctl(refusal["error"].get<std::string>())};
   }
   // A LAN says why, but for what its HTTP library finds wrong with the request itself.
   const bool is_of_library = answer.status >= 400 && answer.status < 500;

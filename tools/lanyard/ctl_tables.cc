@@ -78,7 +78,8 @@ TextCell link_cell(const json& port) {
   if (port.at("link") == "down") return {"down", true};
   const json& plugs = port.at("plugs");
   const auto is_dead = [](const json& plug) { return plug.at("ready") == false; };
-  if (!plugs.empty() && std::ranges::all_of(plugs, is_dead)) return {"not ready", true};
+  if (plugs.empty()) return {"free"};  // what is set up for it waits for the next plug
+  if (std::ranges::all_of(plugs, is_dead)) return {"not ready", true};
   return cell(port, "link");
 }
 
