@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <limits>
+#include <utility>
 
 #include "netstack/base/check.h"
 #include "netstack/base/error.h"
@@ -33,8 +34,37 @@ void Loop::set_busy(int fd, bool busy) {
   Watch& watch = find(fd);
   if (watch.busy == busy) return;
   watch.busy = busy;
-  busy ? busy_.push_back(&watch) : static_cast<void>(std::erase(busy_, &watch));
+  if (busy) {
+    if (watch.polled) stop_polling(watch);
+    busy_.push_back(&watch);
+  } else {
+    std::erase(busy_, &watch);
+    wait_by_poll(fd);
+  }
   check(tell_kernel(watch), "epoll takes what it has taken before");
+}
+
+void Loop::wait_by_poll(int fd) {
+  Watch& watch = find(fd);
+  if (watch.busy || watch.polled || polled_.size() == kPolled_count) return;
+  watch.polled = true;
+  watch.heard = true;
+  polled_.push_back(&watch);
+  check(tell_kernel(watch), "epoll takes what it has taken before");
+}
+
+void Loop::stop_polling(Watch& watch) {
+  watch.polled = false;
+  std::erase(polled_, &watch);
+}
+
+void Loop::leave_quiet_to_epoll() {
+  const std::vector<Watch*> polled = polled_;
+  for (Watch* watch : polled) {
+    if (std::exchange(watch->heard, false)) continue;
+    stop_polling(*watch);
+    check(tell_kernel(*watch), "epoll takes what it has taken before");
+  }
 }
 
 void Loop::forget(int fd) {
@@ -43,6 +73,7 @@ void Loop::forget(int fd) {
   Watch& watch = *found->second;
   if (watch.known) ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
   if (watch.busy) std::erase(busy_, &watch);
+  if (watch.polled) stop_polling(watch);
   watch.live = false;
   forgotten_.push_back(std::move(found->second));
   watches_.erase(found);
@@ -59,7 +90,7 @@ bool Loop::tell_kernel(Watch& watch) {
   epoll_event event{};
   event.events = watch.busy ? watch.events & ~static_cast<uint32_t>(EPOLLIN) : watch.events;
   event.data.ptr = &watch;
-  const bool wanted = !watch.busy || event.events != 0;
+  const bool wanted = !watch.polled && (!watch.busy || event.events != 0);
   if (!wanted && !watch.known) return true;
   const int operation = !watch.known ? EPOLL_CTL_ADD : wanted ? EPOLL_CTL_MOD : EPOLL_CTL_DEL;
   if (::epoll_ctl(epoll_.get(), operation, watch.fd, &event) != 0) return false;
@@ -126,12 +157,46 @@ int Loop::wait_ms(int64_t wait_ns_max) {
       std::min<int64_t>((wait_ns + kMs - 1) / kMs, std::numeric_limits<int>::max()));
 }
 
+// How many of `events` there are. Those of polled descriptors are in asked_.
+int Loop::wait_for_events(std::span<epoll_event> events, int wait_ms) {
+  asked_.clear();
+  called_.assign(polled_.begin(), polled_.end());
+  if (!called_.empty()) {
+    asked_.push_back({epoll_.get(), POLLIN, 0});
+    for (const Watch* watch : called_) {
+      asked_.push_back({watch->fd, static_cast<short>(watch->events & (EPOLLIN | EPOLLOUT)), 0});
+    }
+    const int polled = ::poll(asked_.data(), asked_.size(), wait_ms);
+    check(polled >= 0 || errno == EINTR, "poll works");
+    if (polled <= 0) called_.clear();
+    if (polled <= 0 || asked_[0].revents == 0) return 0;
+    wait_ms = 0;
+  }
+  const int ready =
+      ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), wait_ms);
+  check(ready >= 0 || errno == EINTR, "epoll_wait works");
+  return ready;
+}
+
+// The bits of poll(2) are those of epoll.
+void Loop::call_polled() {
+  for (size_t i = 0; i < called_.size(); ++i) {
+    const auto events = static_cast<uint32_t>(asked_[i + 1].revents);
+    Watch& watch = *called_[i];
+    if (events == 0 || !watch.live) continue;
+    watch.heard = true;
+    watch.on_ready(events);
+  }
+  if (polled_.empty() || ++polled_turns_ < kPolledTurns_count) return;
+  polled_turns_ = 0;
+  leave_quiet_to_epoll();
+}
+
 void Loop::tick(int64_t wait_ns_max) {
   std::array<epoll_event, 256> events;
-  const int ready = ::epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
-                                 wait_ms(wait_ns_max));
-  check(ready >= 0 || errno == EINTR, "epoll_wait works");
+  const int ready = wait_for_events(events, wait_ms(wait_ns_max));
   call_busy();  // before a handler makes more of them: one turn each
+  call_polled();
   for (int i = 0; i < ready; ++i) {
     auto* watch = static_cast<Watch*>(events[static_cast<size_t>(i)].data.ptr);
     if (watch->live) watch->on_ready(events[static_cast<size_t>(i)].events);

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -20,7 +22,8 @@ namespace netstack {
 //   ┌─► epoll_wait ─► on_ready(fd) … ─► timers due ─► at_end_of_tick … ─┐
 //   └────────────────────────────────────────────────────────────────────┘
 //
-// Handlers of busy descriptors (see set_busy) come before those of ready ones.
+// Handlers of busy descriptors (see set_busy) come before those of ready ones. Peers that talk are
+// waited for by poll(2) (see wait_by_poll), which waits for epoll's descriptor as well.
 //
 // Handlers take a bounded amount of work each (a budget of frames), so nobody starves. Descriptors
 // are level-triggered: what a handler leaves comes back next tick. Any of the calls below may be
@@ -29,7 +32,9 @@ class Loop {
  public:
   using Handler = std::function<void()>;
   using ReadyHandler = std::function<void(uint32_t epoll_events)>;
-  using TimerId = uint64_t;  // never reused; 0 is never given
+  using TimerId = uint64_t;                   // never reused; 0 is never given
+  static constexpr size_t kPolled_count = 8;  // for poll(2) looks at each of them each time
+  static constexpr unsigned kPolledTurns_count = 1024;
 
   explicit Loop(Clock& clock);  // throws Error when the kernel gives no epoll descriptor
   ~Loop();
@@ -47,6 +52,11 @@ class Loop {
   // is not asked. That spares the *peer*: what it sends to, or reads from, a socket in an epoll set
   // costs it a walk through the socket's wait queue each time.
   void set_busy(int fd, bool busy);
+  // For a peer that says a little again and again: until kPolledTurns_count turns have passed
+  // without a word of it, the loop waits for its descriptor by poll(2), which spares the peer that
+  // walk, too. What was busy is waited for so at first. Up to kPolled_count at a time; further ones
+  // are left to epoll.
+  void wait_by_poll(int fd);
 
   TimerId at(uint64_t deadline_ns, Handler handler);  // on Clock::monotonic_ns
   TimerId after(uint64_t delay_ns, Handler handler);
@@ -67,13 +77,19 @@ class Loop {
     uint32_t events;  // that the handler wants
     bool live = true;
     bool busy = false;
-    bool known = false;  // to the kernel
+    bool polled = false;
+    bool heard = false;  // since the last look for quiet ones, if polled
+    bool known = false;  // to epoll
   };
 
   bool tell_kernel(Watch& watch);
   Watch& find(int fd);
   bool is_busy() const;
   void call_busy();
+  int wait_for_events(std::span<epoll_event> events, int wait_ms);
+  void call_polled();
+  void stop_polling(Watch& watch);
+  void leave_quiet_to_epoll();
   int wait_ms(int64_t wait_ns_max);
   void run_timers();
   void run_end_of_tick();
@@ -83,6 +99,10 @@ class Loop {
   std::unordered_map<int, std::unique_ptr<Watch>> watches_;
   std::vector<std::unique_ptr<Watch>> forgotten_;  // freed when the tick that forgot them is over
   std::vector<Watch*> busy_;                       // not all of them read now
+  std::vector<Watch*> polled_;
+  std::vector<pollfd> asked_;   // of this tick's poll(2): epoll, then those of called_
+  std::vector<Watch*> called_;  // polled_ as it was then
+  unsigned polled_turns_ = 0;   // since the last look for quiet ones
   std::map<std::pair<uint64_t, TimerId>, Handler> timers_;  // by deadline
   std::unordered_map<TimerId, uint64_t> deadlines_;
   std::vector<Handler> end_of_tick_;

@@ -36,6 +36,11 @@ class WatchedFd {
     loop_.set_busy(fd_.get(), busy);
   }
 
+  // See Loop::wait_by_poll().
+  void wait_by_poll() {
+    if (watched_) loop_.wait_by_poll(fd_.get());
+  }
+
   void forget() {
     if (std::exchange(watched_, false)) loop_.forget(fd_.get());
   }

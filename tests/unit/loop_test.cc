@@ -3,7 +3,10 @@
 #include <doctest/doctest.h>
 #include <sys/eventfd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <vector>
 
 using namespace netstack;
 
@@ -162,6 +165,117 @@ TEST_CASE("a busy descriptor hears from the kernel that it can be written to") {
   rig.loop.tick(0);
   CHECK(rig.story == "in out ");
   rig.loop.forget(fd.get());
+}
+
+namespace {
+
+// Whether any epoll descriptor of this process waits for `fd` (proc(5), fdinfo).
+bool epoll_knows(int fd) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fdinfo")) {
+    std::ifstream info(entry.path());
+    std::string word;
+    int number = -1;
+    while (info >> word) {
+      if (word == "tfd:" && info >> number && number == fd) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("what is waited for by poll is heard like any other, and epoll does not know it") {
+  Rig rig;
+  const Fd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  uint32_t heard = 0;
+  rig.loop.watch(fd.get(), EPOLLIN, [&](uint32_t events) {
+    heard |= events;
+    eventfd_t value = 0;
+    ::eventfd_read(fd.get(), &value);
+  });
+  REQUIRE(epoll_knows(fd.get()));
+  rig.loop.wait_by_poll(fd.get());
+  CHECK_FALSE(epoll_knows(fd.get()));
+  rig.loop.tick(0);
+  CHECK(heard == 0);
+  REQUIRE(::eventfd_write(fd.get(), 1) == 0);
+  rig.loop.tick(-1);
+  CHECK(heard == EPOLLIN);
+
+  SUBCASE("beside one that epoll knows") {
+    const Fd other = readable();
+    rig.loop.watch(other.get(), EPOLLIN, [&](uint32_t) { rig.story += "other "; });
+    rig.loop.tick(-1);
+    CHECK(rig.story == "other ");
+    rig.loop.forget(other.get());
+  }
+  SUBCASE("with other events") {
+    rig.loop.rewatch(fd.get(), EPOLLOUT);
+    CHECK_FALSE(epoll_knows(fd.get()));
+    rig.loop.tick(-1);
+    CHECK(heard == (EPOLLIN | EPOLLOUT));
+  }
+  SUBCASE("until it has been quiet for many turns") {
+    for (unsigned turn = 0; turn < 2 * Loop::kPolledTurns_count; ++turn) rig.loop.tick(0);
+    CHECK(epoll_knows(fd.get()));
+    heard = 0;
+    REQUIRE(::eventfd_write(fd.get(), 1) == 0);
+    rig.loop.tick(-1);
+    CHECK(heard == EPOLLIN);
+  }
+  SUBCASE("as long as it is heard now and then") {
+    for (unsigned turn = 0; turn < 4 * Loop::kPolledTurns_count; ++turn) {
+      if (turn % 500 == 0) REQUIRE(::eventfd_write(fd.get(), 1) == 0);
+      rig.loop.tick(0);
+    }
+    CHECK_FALSE(epoll_knows(fd.get()));
+  }
+  SUBCASE("and while it is busy it is called unasked") {
+    rig.loop.set_busy(fd.get(), true);
+    heard = 0;
+    rig.loop.tick(-1);
+    CHECK(heard == EPOLLIN);
+    rig.loop.set_busy(fd.get(), false);
+    CHECK_FALSE(epoll_knows(fd.get()));
+  }
+  rig.loop.forget(fd.get());
+}
+
+TEST_CASE("as many as there is room for are polled, the others are heard all the same") {
+  Rig rig;
+  std::vector<Fd> fds;
+  size_t calls = 0, known = 0;
+  for (size_t i = 0; i < 2 * Loop::kPolled_count; ++i) {
+    fds.push_back(readable());
+    rig.loop.watch(fds.back().get(), EPOLLIN, [&](uint32_t) { ++calls; });
+    rig.loop.wait_by_poll(fds.back().get());
+    known += epoll_knows(fds.back().get()) ? 1 : 0;
+  }
+  CHECK(known == Loop::kPolled_count);
+  rig.loop.tick(-1);
+  CHECK(calls == fds.size());
+  rig.loop.forget(fds.front().get());  // makes room
+  rig.loop.wait_by_poll(fds.back().get());
+  CHECK_FALSE(epoll_knows(fds.back().get()));
+  for (size_t i = 1; i < fds.size(); ++i) rig.loop.forget(fds[i].get());
+}
+
+TEST_CASE("polled handlers may end each other, and themselves") {
+  Rig rig;
+  const Fd a = readable();
+  const Fd b = readable();
+  const auto forget_both = [&](uint32_t) {
+    rig.story += "called ";
+    rig.loop.forget(a.get());
+    rig.loop.forget(b.get());
+  };
+  for (const Fd* fd : {&a, &b}) {
+    rig.loop.watch(fd->get(), EPOLLIN, forget_both);
+    rig.loop.wait_by_poll(fd->get());
+  }
+  rig.loop.tick(-1);
+  rig.loop.tick(0);
+  CHECK(rig.story == "called ");
 }
 
 TEST_CASE("busy handlers may end each other, and themselves") {
