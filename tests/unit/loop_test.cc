@@ -260,38 +260,23 @@ TEST_CASE("as many as there is room for are polled, the others are heard all the
   for (size_t i = 1; i < fds.size(); ++i) rig.loop.forget(fds[i].get());
 }
 
-TEST_CASE("polled handlers may end each other, and themselves") {
-  Rig rig;
-  const Fd a = readable();
-  const Fd b = readable();
-  const auto forget_both = [&](uint32_t) {
-    rig.story += "called ";
-    rig.loop.forget(a.get());
-    rig.loop.forget(b.get());
-  };
-  for (const Fd* fd : {&a, &b}) {
-    rig.loop.watch(fd->get(), EPOLLIN, forget_both);
-    rig.loop.wait_by_poll(fd->get());
+TEST_CASE("handlers of busy and of polled descriptors may end each other, and themselves") {
+  for (const bool busy : {true, false}) {
+    CAPTURE(busy);
+    Rig rig;
+    const Fd a = readable();
+    const Fd b = readable();
+    const auto forget_both = [&](uint32_t) {
+      rig.story += "called ";
+      rig.loop.forget(a.get());
+      rig.loop.forget(b.get());
+    };
+    for (const Fd* fd : {&a, &b}) {
+      rig.loop.watch(fd->get(), EPOLLIN, forget_both);
+      busy ? rig.loop.set_busy(fd->get(), true) : rig.loop.wait_by_poll(fd->get());
+    }
+    rig.loop.tick(-1);
+    rig.loop.tick(0);
+    CHECK(rig.story == "called ");
   }
-  rig.loop.tick(-1);
-  rig.loop.tick(0);
-  CHECK(rig.story == "called ");
-}
-
-TEST_CASE("busy handlers may end each other, and themselves") {
-  Rig rig;
-  const Fd a = readable();
-  const Fd b = readable();
-  const auto forget_both = [&](uint32_t) {
-    rig.story += "called ";
-    rig.loop.forget(a.get());
-    rig.loop.forget(b.get());
-  };
-  for (const Fd* fd : {&a, &b}) {
-    rig.loop.watch(fd->get(), EPOLLIN, forget_both);
-    rig.loop.set_busy(fd->get(), true);
-  }
-  rig.loop.tick(-1);
-  rig.loop.tick(0);
-  CHECK(rig.story == "called ");
 }
