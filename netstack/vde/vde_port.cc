@@ -219,7 +219,8 @@ void VdePort::on_data(uint32_t epoll_events) {
 }
 
 // A plug is busy while a look finds many frames waiting, or many were sent to it since the last.
-// One that has sent a frame at a time for a while is asked for one, and for more now and then.
+// One that has sent a frame at a time for a while is asked for one, and for more now and then, and
+// poll waits for it.
 void VdePort::look() {
   const bool fed = std::exchange(fed_, false);
   const bool one_will_do =
