@@ -5,7 +5,7 @@
 
 #include <cctype>
 #include <cstdlib>
-#include <regex>
+#include <string_view>
 #include <utility>
 
 #include "tools/lanyard/given_word.h"
@@ -67,16 +67,19 @@ namespace {
 
 // A LAN speaks to clients of HTTP; where it names a request, people are told the command.
 std::string in_words_of_ctl(std::string text) {
-  static const std::pair<std::regex, const char*> kTold[] = {
-      {std::regex("GET /(ports|policy|leases) lists"), "`lanyard ctl DIR $1` lists"},
-      {std::regex("GET /(capture|forward)s lists"), "`lanyard ctl DIR $1 list` lists"},
-      {std::regex("DELETE /captures/([0-9]+)"), "`lanyard ctl DIR capture stop $1`"},
+  static constexpr std::pair<std::string_view, std::string_view> kTold[] = {
+      {"GET /ports lists", "`lanyard ctl DIR ports` lists"},
+      {"GET /policy lists", "`lanyard ctl DIR policy` lists"},
+      {"GET /leases lists", "`lanyard ctl DIR leases` lists"},
+      {"GET /captures lists", "`lanyard ctl DIR capture list` lists"},
+      {"GET /forwards lists", "`lanyard ctl DIR forward list` lists"},
+      {"(DELETE /captures/", "(`lanyard ctl DIR capture stop` "},
   };
-  // What was tried stands in front, and stays.
-  const size_t reason = text.find(": ") == std::string::npos ? 0 : text.find(": ");
-  std::string told = text.substr(reason);
-  for (const auto& [request, words] : kTold) told = std::regex_replace(told, request, words);
-  return text.substr(0, reason) + told;
+  for (const auto& [request, words] : kTold) {
+    const size_t at = text.find(request);
+    if (at != std::string::npos) text.replace(at, request.size(), words);
+  }
+  return text;
 }
 
 }  // namespace
